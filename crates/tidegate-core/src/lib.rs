@@ -1,0 +1,30 @@
+//! The vocabulary of Tidegate: what a model, a version, a tensor, a signature and a route *are*.
+//!
+//! Knows no I/O, no async runtime, no database, no HTTP, and reads neither clock nor environment: [`Clock`] and
+//! [`IdSource`] are handed in by the binary. Everything else in the workspace depends on this crate, so a type belongs
+//! here only when two of the others must agree on it.
+//!
+//! Start reading at [`model`] (what is delivered), then [`route`] (who answers), then [`tensor`] (what flows).
+
+pub mod deployment;
+pub mod digest;
+pub mod id;
+pub mod model;
+pub mod name;
+pub mod route;
+pub mod signature;
+pub mod tensor;
+pub mod time;
+
+pub use deployment::{DeploymentStatus, Environment, StrategyKind};
+pub use digest::Sha256Digest;
+pub use id::{DeploymentId, IdSource, ModelId, RequestId, VersionId};
+pub use model::{Artifact, ArtifactFormat, Framework, Model, ModelType, Version, VersionStatus};
+pub use name::{InvalidName, ModelName};
+pub use route::{Arm, Route};
+pub use signature::{Dim, Signature, SignatureMismatch, TensorSpec};
+pub use tensor::{DType, NamedTensor, Tensor, TensorError};
+pub use time::{Clock, Timestamp};
+
+/// The version number of a model version: Semantic Versioning 2.0.0 (<https://semver.org>).
+pub use semver::Version as SemVer;
