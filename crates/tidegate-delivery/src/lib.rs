@@ -1,1 +1,18 @@
-//! placeholder
+//! The decisions of a deployment: what happens next, and why.
+//!
+//! Pure: no I/O, no async runtime, no database, no clock. Time arrives inside events; whoever drives a [`Rollout`] (the
+//! controller in the binary) commits each step and performs the effects it asks for. That is what lets a rollout be
+//! killed at any instruction and taken up again, and what lets a simulation replay it.
+//!
+//! Start reading at [`rollout::step`]. Strategies differ in the phases they pass through, not in the mechanism:
+//! BlueGreen is here, the others add phases to [`Phase`] and a case to [`StrategyConfig`].
+
+pub mod config;
+pub mod report;
+pub mod rollout;
+
+pub use config::{BlueGreen, ConfigFault, StrategyConfig};
+pub use report::{Check, ValidationReport};
+pub use rollout::{
+    Command, Effect, Event, EventKind, Observation, Outcome, Phase, Plan, Rollout, RouteChange, Work, step,
+};

@@ -1,0 +1,190 @@
+//! The state machine of a deployment.
+//!
+//! ```text
+//! Pending -> Validating -> Loading -> SmokeTesting -> Watching -> KeepingPrevious -> Done
+//!                |            |            |             |               |            |
+//!                v            v            v             v               v            v
+//!             Failed       Failed       Failed       RolledBack      RolledBack   Restoring -> RolledBack
+//! ```
+//!
+//! [`step`] decides every (phase, event) pair and reads nothing but its arguments. The driver commits the new state and
+//! the route change in one transaction, then performs the [`Work`] of the new phase and sends its outcome back. Which
+//! work is due is a function of the phase alone ([`Rollout::work`]), so that a process that was killed knows what to do
+//! again. Outcomes carry the epoch in which their work was asked for; a late one changes nothing.
+
+mod phase;
+mod step;
+
+pub use phase::{Phase, Work};
+pub use step::step;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_core::{Arm, DeploymentId, DeploymentStatus, Environment, ModelId, Route, Timestamp, VersionId};
+
+use crate::config::StrategyConfig;
+use crate::report::ValidationReport;
+
+/// What was asked for; never changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub deployment_id: DeploymentId,
+    pub model_id: ModelId,
+    pub environment: Environment,
+    /// The version that shall serve.
+    pub candidate: VersionId,
+    /// The version that served when the deployment was created, and to which a rollback returns.
+    pub previous: Option<VersionId>,
+    pub strategy: StrategyConfig,
+}
+
+/// A deployment's durable state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    pub plan: Plan,
+    pub phase: Phase,
+    /// Grows by one with each change of phase.
+    pub epoch: u64,
+}
+
+/// Something that happened, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub at: Timestamp,
+    pub kind: EventKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// There is room for this deployment: begin.
+    Start,
+    /// [`Rollout::next_wake`] has come.
+    Tick,
+    /// A newer deployment of the same (environment, model) exists: what is warm is its business now.
+    Superseded {
+        by: DeploymentId,
+    },
+    Outcome {
+        epoch: u64,
+        outcome: Outcome,
+    },
+    Command(Command),
+}
+
+/// How the work of a phase went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Validated(ValidationReport),
+    /// The awaited version is loaded and warm. `detail` says how fast and how large.
+    Loaded {
+        detail: String,
+    },
+    LoadFailed {
+        reason: String,
+    },
+    SmokeTested {
+        samples: u32,
+        fault: Option<String>,
+    },
+    /// What the candidate has answered since the switch.
+    Observed(Observation),
+}
+
+/// Requests that reached the candidate, and those of them that it failed (a caller's bad input is not its failure).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    pub requests: u64,
+    pub failures: u64,
+}
+
+/// What a person asks of a running deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// `previous_is_warm`: whether the route that this is committed against keeps the previous version loaded.
+    Rollback {
+        by: String,
+        reason: String,
+        previous_is_warm: bool,
+    },
+    Cancel {
+        by: String,
+        reason: String,
+    },
+}
+
+/// What a step asks for. `Record` and `Publish` are committed with the state; `Perform` follows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// A line of the event log: what happened and why, in words, with what it rests on.
+    Record {
+        kind: &'static str,
+        message: String,
+        evidence: Value,
+    },
+    Publish(RouteChange),
+    Perform(Work),
+}
+
+/// A change to the route of the deployment's (environment, model), made on top of whatever it is then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteChange {
+    /// Load beside what runs, in place of whatever else is warm: never more than two versions are in memory.
+    Warm(VersionId),
+    /// Let go of a version that has no traffic.
+    Cool(VersionId),
+    /// All traffic to one version (or to none), at once; keep at most one other warm.
+    Switch { to: Option<VersionId>, keep_warm: Option<VersionId> },
+}
+
+impl RouteChange {
+    /// The route after the change.
+    pub fn apply(&self, plan: &Plan, current: Option<&Route>) -> Route {
+        let mut route = current.cloned().unwrap_or_else(|| Route {
+            environment: plan.environment,
+            model_id: plan.model_id.clone(),
+            generation: 0,
+            deployment_id: plan.deployment_id.clone(),
+            arms: Vec::new(),
+            warm: Vec::new(),
+        });
+        route.generation += 1;
+        match self {
+            Self::Warm(version) => {
+                route.warm = vec![version.clone()];
+                route.warm.retain(|warm| route.arms.iter().all(|arm| arm.version_id != *warm));
+            }
+            Self::Cool(version) => route.warm.retain(|warm| warm != version),
+            Self::Switch { to, keep_warm } => {
+                route.deployment_id = plan.deployment_id.clone();
+                route.arms = to.iter().cloned().map(Arm::all).collect();
+                route.warm = keep_warm.iter().filter(|warm| Some(*warm) != to.as_ref()).cloned().collect();
+            }
+        }
+        route
+    }
+}
+
+impl Rollout {
+    pub fn new(plan: Plan) -> Self {
+        Self { plan, phase: Phase::Pending, epoch: 0 }
+    }
+
+    pub fn status(&self) -> DeploymentStatus {
+        self.phase.status()
+    }
+
+    /// Whether nothing more happens by itself.
+    pub fn is_settled(&self) -> bool {
+        self.phase.is_settled()
+    }
+
+    /// When a [`EventKind::Tick`] is due.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.phase.next_wake()
+    }
+
+    /// What must be performed in this phase, also again after a restart.
+    pub fn work(&self) -> Option<Work> {
+        self.phase.work(&self.plan)
+    }
+}
