@@ -1,0 +1,180 @@
+//! What an ONNX file says about itself, read without its weights: inputs, outputs, operators, and files it leans on.
+//!
+//! Both runtimes go through here before they see a file, so that a bad file gets one clear error whichever runs, and so
+//! that a hostile one is refused by code that allocates nothing on its word. Schema:
+//! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>.
+
+mod graph;
+mod guess;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Component, Path};
+
+use tidegate_core::tensor::element_count;
+use tidegate_core::{DType, Dim, Signature, TensorSpec};
+
+use crate::load_error::LoadError;
+use wire::{Fault, Wire};
+
+/// Larger fixed inputs would make a single request, or the trial run, take this much memory.
+const MAX_INPUT_BYTES: usize = 4 << 30;
+
+pub(crate) struct OnnxFile {
+    pub(crate) inputs: Vec<TensorSpec>,
+    pub(crate) outputs: Vec<DeclaredOutput>,
+    pub(crate) operators: BTreeSet<Operator>,
+}
+
+/// An output whose shape the file need not give.
+pub(crate) struct DeclaredOutput {
+    pub(crate) name: String,
+    pub(crate) datatype: DType,
+    pub(crate) shape: Option<Vec<Dim>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Operator {
+    /// Empty for the standard operators.
+    pub(crate) domain: String,
+    pub(crate) name: String,
+}
+
+impl OnnxFile {
+    pub(crate) fn read(path: &Path) -> Result<Self, LoadError> {
+        let not_onnx = |guess: String| LoadError::NotOnnx { path: path.to_owned(), guess };
+        let file = File::open(path).map_err(|error| LoadError::io(path, error))?;
+        let metadata = file.metadata().map_err(|error| LoadError::io(path, error))?;
+        if metadata.is_dir() {
+            return Err(not_onnx("it is a folder; give the `.onnx` file itself".to_owned()));
+        }
+        if let Some(guess) = guess::foreign_format(path, metadata.len()) {
+            return Err(not_onnx(guess.to_owned()));
+        }
+        let mut wire = Wire::new(BufReader::new(file));
+        let model = graph::read_model(&mut wire, metadata.len()).map_err(|fault| match fault {
+            Fault::Io(error) => LoadError::io(path, error),
+            Fault::Truncated => not_onnx(guess::damaged(path, "it ends in the middle of a field").to_owned()),
+            Fault::Malformed => not_onnx(guess::damaged(path, "its contents are damaged").to_owned()),
+        })?;
+        if model.inputs.is_empty() && model.outputs.is_empty() {
+            return Err(not_onnx("it holds no graph with inputs and outputs".to_owned()));
+        }
+        check_external_data(path, &model.external_data)?;
+        Self::from_model(model)
+    }
+
+    fn from_model(model: graph::Model) -> Result<Self, LoadError> {
+        let mut inputs = vec![];
+        for value in model.inputs {
+            // Before IR version 4, weights were listed among the inputs; they need not be given.
+            if model.initializers.contains(&value.name) {
+                continue;
+            }
+            let datatype = datatype(&value, "input")?;
+            let shape = value.shape.clone().ok_or_else(|| LoadError::Unsupported {
+                subject: format!("input `{}` declares no shape", value.name),
+                fix: "export the model with the shape of its inputs (a size of -1 or a name where it varies)"
+                    .to_owned(),
+            })?;
+            check_size(&value.name, datatype, &shape)?;
+            inputs.push(TensorSpec { name: value.name, datatype, shape });
+        }
+        let outputs = model.outputs.into_iter().map(|value| {
+            let datatype = datatype(&value, "output")?;
+            Ok(DeclaredOutput { name: value.name, datatype, shape: value.shape })
+        });
+        Ok(Self { inputs, outputs: outputs.collect::<Result<_, _>>()?, operators: model.operators })
+    }
+
+    /// The names of outputs that declare no shape.
+    pub(crate) fn open_outputs(&self) -> Vec<String> {
+        self.outputs
+            .iter()
+            .filter(|output| output.shape.is_none())
+            .map(|output| output.name.clone())
+            .collect()
+    }
+
+    /// The signature; an output that declares no shape counts as a scalar until a run has shown its axes.
+    pub(crate) fn into_signature(self) -> Signature {
+        let spec = |output: DeclaredOutput| TensorSpec {
+            name: output.name,
+            datatype: output.datatype,
+            shape: output.shape.unwrap_or_default(),
+        };
+        Signature { inputs: self.inputs, outputs: self.outputs.into_iter().map(spec).collect() }
+    }
+}
+
+fn datatype(value: &graph::ValueInfo, role: &str) -> Result<DType, LoadError> {
+    let subject = |what: &str| format!("{role} `{}` is {what}", value.name);
+    match value.kind {
+        graph::Kind::Tensor(code) => dtype_of_code(code).ok_or_else(|| LoadError::Unsupported {
+            subject: subject(&format!("of the ONNX data type number {code}")),
+            fix: "cast it to a type of the Open Inference Protocol (such as FLOAT) in the exported graph"
+                .to_owned(),
+        }),
+        graph::Kind::Other(what) => Err(LoadError::Unsupported {
+            subject: subject(&format!("a {what}, not a tensor")),
+            fix: "export the model with tensors only (for scikit-learn: `convert_sklearn(model, \
+                  options={'zipmap': False})`)"
+                .to_owned(),
+        }),
+    }
+}
+
+/// `TensorProto.DataType` of the schema.
+fn dtype_of_code(code: u64) -> Option<DType> {
+    Some(match code {
+        1 => DType::Fp32,
+        2 => DType::Uint8,
+        3 => DType::Int8,
+        4 => DType::Uint16,
+        5 => DType::Int16,
+        6 => DType::Int32,
+        7 => DType::Int64,
+        8 => DType::Bytes,
+        9 => DType::Bool,
+        10 => DType::Fp16,
+        11 => DType::Fp64,
+        12 => DType::Uint32,
+        13 => DType::Uint64,
+        16 => DType::Bf16,
+        _ => return None,
+    })
+}
+
+fn check_size(name: &str, datatype: DType, shape: &[Dim]) -> Result<(), LoadError> {
+    let sizes: Vec<usize> =
+        shape.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).collect();
+    let bytes =
+        element_count(&sizes).ok().and_then(|count| count.checked_mul(datatype.size_bytes().unwrap_or(1)));
+    if bytes.is_some_and(|bytes| bytes <= MAX_INPUT_BYTES) {
+        return Ok(());
+    }
+    Err(LoadError::Unsupported {
+        subject: format!("input `{name}` of shape {sizes:?} needs more than {} GiB", MAX_INPUT_BYTES >> 30),
+        fix: "export the model for smaller inputs".to_owned(),
+    })
+}
+
+fn check_external_data(model: &Path, locations: &BTreeSet<String>) -> Result<(), LoadError> {
+    for location in locations {
+        let mut parts = Path::new(location).components();
+        let is_plain_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+        // On Windows a backslash separates folders; a name that has one anywhere is not worth telling apart.
+        if !is_plain_name || location.contains(['/', '\\', ':', '\0']) {
+            return Err(LoadError::ExternalDataRefused { location: location.clone() });
+        }
+        // A link would lead out of the folder again.
+        let is_file =
+            model.with_file_name(location).symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+        if !is_file {
+            return Err(LoadError::ExternalDataMissing { location: location.clone() });
+        }
+    }
+    Ok(())
+}

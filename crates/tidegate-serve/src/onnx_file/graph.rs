@@ -1,0 +1,268 @@
+//! The messages of `onnx.proto3` that matter here, by field number: the rest is skipped where it lies.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, Seek};
+
+use tidegate_core::Dim;
+
+use super::Operator;
+use super::wire::{Fault, Value, Wire};
+
+/// Control flow nests graphs in graphs, and sequences nest types in types. Real models stay in single digits; a runtime
+/// that recurses deeper could exhaust its stack, which nothing catches.
+const MAX_DEPTH: usize = 32;
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) inputs: Vec<ValueInfo>,
+    pub(super) outputs: Vec<ValueInfo>,
+    /// Names of the weights of the outermost graph.
+    pub(super) initializers: BTreeSet<String>,
+    pub(super) operators: BTreeSet<Operator>,
+    /// Files that hold weights.
+    pub(super) external_data: BTreeSet<String>,
+}
+
+pub(super) struct ValueInfo {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// Tensors only.
+    pub(super) shape: Option<Vec<Dim>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// With its `TensorProto.DataType`.
+    Tensor(u64),
+    Other(&'static str),
+}
+
+/// Reads the `ModelProto` that is the whole file.
+pub(super) fn read_model<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Model, Fault> {
+    let mut model = Model::default();
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (7, Value::Bytes { end }) => read_graph(wire, end, 0, &mut model)?,
+            // Local functions: their nodes are inlined by the runtime.
+            (25, Value::Bytes { end }) => read_function(wire, end, &mut model)?,
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(model)
+}
+
+/// `GraphProto`. Only the outermost graph's inputs, outputs and initializers are the model's.
+fn read_graph<R: BufRead + Seek>(
+    wire: &mut Wire<R>,
+    end: u64,
+    depth: usize,
+    model: &mut Model,
+) -> Result<(), Fault> {
+    check_depth(depth)?;
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (1, Value::Bytes { end }) => read_node(wire, end, depth, model)?,
+            (5, Value::Bytes { end }) => {
+                let name = read_tensor(wire, end, model)?;
+                if depth == 0 {
+                    model.initializers.insert(name);
+                }
+            }
+            (11, Value::Bytes { end }) => {
+                let input = read_value_info(wire, end)?;
+                if depth == 0 {
+                    model.inputs.push(input);
+                }
+            }
+            (12, Value::Bytes { end }) => {
+                let output = read_value_info(wire, end)?;
+                if depth == 0 {
+                    model.outputs.push(output);
+                }
+            }
+            (13, Value::Bytes { end }) => drop(read_value_info(wire, end)?),
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(())
+}
+
+/// `FunctionProto`.
+fn read_function<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64, model: &mut Model) -> Result<(), Fault> {
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (7, Value::Bytes { end }) => read_node(wire, end, 0, model)?,
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(())
+}
+
+/// `NodeProto`.
+fn read_node<R: BufRead + Seek>(
+    wire: &mut Wire<R>,
+    end: u64,
+    depth: usize,
+    model: &mut Model,
+) -> Result<(), Fault> {
+    let mut operator = Operator { domain: String::new(), name: String::new() };
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (4, Value::Bytes { end }) => operator.name = wire.text(end)?,
+            (5, Value::Bytes { end }) => read_attribute(wire, end, depth, model)?,
+            (7, Value::Bytes { end }) => operator.domain = wire.text(end)?,
+            _ => wire.skip(value)?,
+        }
+    }
+    model.operators.insert(operator);
+    Ok(())
+}
+
+/// `AttributeProto`: tensors and graphs hide in it.
+fn read_attribute<R: BufRead + Seek>(
+    wire: &mut Wire<R>,
+    end: u64,
+    depth: usize,
+    model: &mut Model,
+) -> Result<(), Fault> {
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (5 | 10, Value::Bytes { end }) => drop(read_tensor(wire, end, model)?),
+            (6 | 11, Value::Bytes { end }) => read_graph(wire, end, depth + 1, model)?,
+            (14 | 15, Value::Bytes { end }) => drop(read_type(wire, end, 0)?),
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(())
+}
+
+/// `TensorProto`: its name, and where its values lie when not in the file. The values are skipped.
+fn read_tensor<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64, model: &mut Model) -> Result<String, Fault> {
+    let mut name = String::new();
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (8, Value::Bytes { end }) => name = wire.text(end)?,
+            (13, Value::Bytes { end }) => {
+                let (key, text) = read_entry(wire, end)?;
+                if key == "location" {
+                    model.external_data.insert(text);
+                }
+            }
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(name)
+}
+
+/// `StringStringEntryProto`: key and value.
+fn read_entry<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Result<(String, String), Fault> {
+    let mut entry = (String::new(), String::new());
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (1, Value::Bytes { end }) => entry.0 = wire.text(end)?,
+            (2, Value::Bytes { end }) => entry.1 = wire.text(end)?,
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(entry)
+}
+
+/// `ValueInfoProto`.
+fn read_value_info<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Result<ValueInfo, Fault> {
+    let mut info = ValueInfo { name: String::new(), kind: Kind::Other("value without a type"), shape: None };
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (1, Value::Bytes { end }) => info.name = wire.text(end)?,
+            (2, Value::Bytes { end }) => (info.kind, info.shape) = read_type(wire, end, 0)?,
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(info)
+}
+
+/// `TypeProto`: the outermost kind, and the shape of a tensor.
+fn read_type<R: BufRead + Seek>(
+    wire: &mut Wire<R>,
+    end: u64,
+    depth: usize,
+) -> Result<(Kind, Option<Vec<Dim>>), Fault> {
+    check_depth(depth)?;
+    let mut found = (Kind::Other("value without a type"), None);
+    while let Some((number, value)) = wire.next(end)? {
+        let Value::Bytes { end } = value else { continue };
+        match number {
+            1 => found = read_tensor_type(wire, end)?,
+            4 => {
+                read_element_type(wire, end, depth)?;
+                found = (Kind::Other("sequence"), None);
+            }
+            5 => {
+                read_element_type(wire, end, depth)?;
+                found = (Kind::Other("map"), None);
+            }
+            8 => {
+                wire.skip(value)?;
+                found = (Kind::Other("sparse tensor"), None);
+            }
+            9 => {
+                read_element_type(wire, end, depth)?;
+                found = (Kind::Other("optional value"), None);
+            }
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok(found)
+}
+
+/// `TypeProto.Sequence`, `.Map` and `.Optional` all hold a type; only its depth matters.
+fn read_element_type<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Result<(), Fault> {
+    while let Some((_, value)) = wire.next(end)? {
+        if let Value::Bytes { end } = value {
+            read_type(wire, end, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// `TypeProto.Tensor`.
+fn read_tensor_type<R: BufRead + Seek>(
+    wire: &mut Wire<R>,
+    end: u64,
+) -> Result<(Kind, Option<Vec<Dim>>), Fault> {
+    let (mut code, mut shape) = (0, None);
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (1, Value::Varint(number)) => code = number,
+            (2, Value::Bytes { end }) => shape = Some(read_shape(wire, end)?),
+            _ => wire.skip(value)?,
+        }
+    }
+    Ok((Kind::Tensor(code), shape))
+}
+
+/// `TensorShapeProto`. An axis with a name, without anything (skl2onnx), or not positive may vary.
+fn read_shape<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Vec<Dim>, Fault> {
+    let mut shape = vec![];
+    while let Some((number, value)) = wire.next(end)? {
+        let (1, Value::Bytes { end }) = (number, value) else {
+            wire.skip(value)?;
+            continue;
+        };
+        let mut dim = Dim::Dynamic;
+        while let Some((number, value)) = wire.next(end)? {
+            match (number, value) {
+                (1, Value::Varint(size)) => {
+                    let size = usize::try_from(size.cast_signed()).ok().filter(|size| *size > 0);
+                    dim = size.map_or(Dim::Dynamic, Dim::Fixed);
+                }
+                _ => wire.skip(value)?,
+            }
+        }
+        shape.push(dim);
+    }
+    Ok(shape)
+}
+
+fn check_depth(depth: usize) -> Result<(), Fault> {
+    if depth > MAX_DEPTH { Err(Fault::Malformed) } else { Ok(()) }
+}

@@ -1,0 +1,172 @@
+//! What a process serves now: loaded slots, the routes over them, and the workers that run requests.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tidegate_core::{Environment, ModelName, NamedTensor, Route, SemVer, Signature, VersionId};
+
+use crate::load_error::LoadError;
+use crate::loads::Loads;
+use crate::pool::WorkerPool;
+pub use crate::pool::{InferError, Inference};
+use crate::routes::{ResolveError, Resolved, Routes};
+use crate::runtime::{Runtime, RuntimeInfo, SessionOptions};
+use crate::slot::{Slot, SlotOptions, SlotSpec};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Threads that run models. With as many sessions per slot, no request waits for a session while a worker is free.
+    pub n_workers: usize,
+    /// Requests that may wait for a worker; beyond, callers are told to come back at once.
+    pub queue_limit: usize,
+    pub slot: SlotOptions,
+}
+
+impl Default for ServerOptions {
+    /// One worker and one session per core, each single-threaded: the best throughput on few cores. The queue holds 256
+    /// requests: a second or two of a heavy model on many cores, and 200 MB of 256 x 256 RGB float images.
+    fn default() -> Self {
+        let n_workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let slot = SlotOptions { n_sessions: n_workers, intra_threads: 1, warmup_runs: 3 };
+        Self { n_workers, queue_limit: 256, slot }
+    }
+}
+
+/// See the module. Every method but `inspect` may be called from async code.
+pub struct Server {
+    runtime: Arc<dyn Runtime>,
+    options: ServerOptions,
+    loads: Arc<Loads>,
+    routes: Routes,
+    pool: Arc<WorkerPool>,
+}
+
+/// What a loaded version is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum SlotState {
+    /// Has traffic in some environment.
+    Active,
+    /// On a route, without traffic.
+    Warm,
+    /// Loaded, but on no route: about to be, or just taken off.
+    Detached,
+}
+
+/// A loaded version, for people to look at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotStatus {
+    pub model: ModelName,
+    pub version_id: VersionId,
+    pub version: SemVer,
+    pub environments: Vec<Environment>,
+    pub state: SlotState,
+    pub runtime: &'static str,
+    pub n_sessions: usize,
+    pub loaded_in_ms: f64,
+    pub warm_latency_ms: f64,
+    pub resident_bytes: Option<u64>,
+    pub requests: u64,
+    pub errors: u64,
+}
+
+impl Server {
+    pub fn new(runtime: Arc<dyn Runtime>, options: ServerOptions) -> Self {
+        let pool = Arc::new(WorkerPool::new(options.n_workers, options.queue_limit));
+        Self { runtime, options, loads: Arc::default(), routes: Routes::default(), pool }
+    }
+
+    pub fn runtime(&self) -> &RuntimeInfo {
+        self.runtime.info()
+    }
+
+    /// The signature of a file, by loading it once. Blocks.
+    pub fn inspect(&self, path: &Path) -> Result<Signature, LoadError> {
+        let options = SessionOptions { intra_threads: self.options.slot.intra_threads.max(1) };
+        let session = self.runtime.load(path, &options)?;
+        let signature = session.signature().clone();
+        drop(session);
+        crate::memory::release_freed();
+        Ok(signature)
+    }
+
+    /// Loads and warms a version beside those that serve, on a thread of its own. Callers that ask for the same version at
+    /// the same time share one load; a version that is loaded already is given at once.
+    pub async fn load(&self, spec: SlotSpec) -> Result<Arc<Slot>, LoadError> {
+        self.loads.load(&self.runtime, spec, self.options.slot).await
+    }
+
+    /// Makes a route hold from now on. Requests that were resolved before finish on the slot they have; a slot that the
+    /// route no longer names is freed with its last request. A generation older than the present one is ignored.
+    ///
+    /// # Panics
+    ///
+    /// When `slots` lacks a version of an arm: the caller loads first.
+    pub fn apply(&self, route: Route, model_name: ModelName, slots: Vec<Arc<Slot>>) {
+        self.routes.apply(route, &model_name, &slots);
+    }
+
+    /// The slot of a version, whether on a route or not.
+    pub fn slot(&self, version_id: &VersionId) -> Option<Arc<Slot>> {
+        self.loads.get(version_id)
+    }
+
+    /// Who answers a request for a model, named by name or id. `key` (the sticky key or request id) decides between arms;
+    /// `pin` asks for one loaded version whatever its weight.
+    pub fn resolve(
+        &self,
+        environment: Environment,
+        model: &str,
+        pin: Option<&SemVer>,
+        key: &str,
+    ) -> Result<Resolved, ResolveError> {
+        self.routes.resolve(environment, model, pin, key)
+    }
+
+    /// Checks the inputs against the signature, then runs them on the worker pool. A full queue refuses at once; a dropped
+    /// future leaves the queue without running.
+    pub async fn infer(&self, slot: &Arc<Slot>, inputs: Vec<NamedTensor>) -> Result<Inference, InferError> {
+        slot.signature().check_inputs(&inputs)?;
+        self.pool.run(Arc::clone(slot), inputs).await
+    }
+
+    /// Every loaded version, by model and version number.
+    pub fn loaded(&self) -> Vec<SlotStatus> {
+        let mut statuses: Vec<_> = self.loads.all().iter().map(|slot| self.status(slot)).collect();
+        statuses.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
+        statuses
+    }
+
+    /// Refuses new requests and returns once every queued one is answered.
+    pub async fn shutdown(&self) {
+        let pool = Arc::clone(&self.pool);
+        if tokio::task::spawn_blocking(move || pool.close()).await.is_err() {
+            tracing::error!("the inference workers were not joined");
+        }
+    }
+
+    fn status(&self, slot: &Slot) -> SlotStatus {
+        let usage = self.routes.usage(slot.version_id());
+        let state = match (usage.is_active, usage.environments.is_empty()) {
+            (true, _) => SlotState::Active,
+            (false, false) => SlotState::Warm,
+            (false, true) => SlotState::Detached,
+        };
+        let (requests, errors) = slot.tally();
+        SlotStatus {
+            model: slot.model_name().clone(),
+            version_id: slot.version_id().clone(),
+            version: slot.number().clone(),
+            environments: usage.environments,
+            state,
+            runtime: slot.runtime(),
+            n_sessions: slot.n_sessions(),
+            loaded_in_ms: slot.loaded_in().as_secs_f64() * 1e3,
+            warm_latency_ms: slot.warm_latency().as_secs_f64() * 1e3,
+            resident_bytes: slot.resident_bytes(),
+            requests,
+            errors,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A slot: one loaded version, with its pool of sessions and what was measured while it warmed up.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidegate_core::{ModelName, NamedTensor, SemVer, Signature, VersionId};
+
+use crate::load_error::LoadError;
+use crate::memory;
+use crate::probe;
+use crate::runtime::{RunError, Runtime, Session, SessionOptions};
+
+/// Which version to load, and from which file.
+#[derive(Clone, Debug)]
+pub struct SlotSpec {
+    pub version_id: VersionId,
+    pub model_name: ModelName,
+    pub number: SemVer,
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotOptions {
+    /// Requests that run at the same time, at least one. Each session costs the memory of a run, and of the weights where
+    /// the runtime cannot share them.
+    pub n_sessions: usize,
+    /// Threads inside one run.
+    pub intra_threads: usize,
+    /// Trial runs per session before the slot counts as loaded, at least one: the first run of a session allocates and is
+    /// several times slower.
+    pub warmup_runs: usize,
+}
+
+/// A loaded version. Freed when the last `Arc` of it goes.
+pub struct Slot {
+    spec: SlotSpec,
+    runtime: &'static str,
+    signature: Signature,
+    idle: Mutex<Vec<Box<dyn Session>>>,
+    returned: Condvar,
+    n_sessions: usize,
+    loaded_in: Duration,
+    warm_latency: Duration,
+    resident_bytes: Option<u64>,
+    n_requests: AtomicU64,
+    n_errors: AtomicU64,
+}
+
+impl Slot {
+    /// Loads the file and runs every session on made-up inputs. Blocks for as long as that takes.
+    pub fn load(runtime: &dyn Runtime, spec: SlotSpec, options: &SlotOptions) -> Result<Self, LoadError> {
+        let resident_before = memory::resident_bytes();
+        let started = Instant::now();
+        let mut sessions = load_sessions(runtime, &spec, options)?;
+        let loaded_in = started.elapsed();
+        let warm_latency = warm_up(&mut sessions, options.warmup_runs.max(1))?;
+        let resident_bytes =
+            memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
+        Ok(Self {
+            spec,
+            runtime: runtime.info().name,
+            signature: sessions[0].signature().clone(),
+            n_sessions: sessions.len(),
+            idle: Mutex::new(sessions),
+            returned: Condvar::new(),
+            loaded_in,
+            warm_latency,
+            resident_bytes,
+            n_requests: AtomicU64::new(0),
+            n_errors: AtomicU64::new(0),
+        })
+    }
+
+    pub fn version_id(&self) -> &VersionId {
+        &self.spec.version_id
+    }
+
+    pub fn model_name(&self) -> &ModelName {
+        &self.spec.model_name
+    }
+
+    pub fn number(&self) -> &SemVer {
+        &self.spec.number
+    }
+
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The name of the runtime that executes it.
+    pub fn runtime(&self) -> &'static str {
+        self.runtime
+    }
+
+    pub fn n_sessions(&self) -> usize {
+        self.n_sessions
+    }
+
+    /// From the file to the last session, without the warm-up.
+    pub fn loaded_in(&self) -> Duration {
+        self.loaded_in
+    }
+
+    /// The median of the warm-up runs, on inputs with one element along every varying axis.
+    pub fn warm_latency(&self) -> Duration {
+        self.warm_latency
+    }
+
+    /// By how much the process grew while this loaded: an estimate, blurred by whatever else ran. Linux only.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        self.resident_bytes
+    }
+
+    /// Runs the model on a free session, waiting for one where all are busy. The inputs are not checked against the
+    /// signature; the caller has done so.
+    pub fn run_blocking(&self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
+        let mut lease = Lease { slot: self, session: Some(self.take_session()) };
+        lease.session.as_mut().expect("taken back only on drop").run(inputs)
+    }
+
+    /// Requests answered and failed, warm-up and validation not counted.
+    pub(crate) fn tally(&self) -> (u64, u64) {
+        (self.n_requests.load(Ordering::Relaxed), self.n_errors.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count<T, E>(&self, outcome: &Result<T, E>) {
+        self.n_requests.fetch_add(1, Ordering::Relaxed);
+        if outcome.is_err() {
+            self.n_errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_session(&self) -> Box<dyn Session> {
+        let mut idle = self.idle();
+        loop {
+            // The one used last: its memory is still in the caches.
+            if let Some(session) = idle.pop() {
+                return session;
+            }
+            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Box<dyn Session>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    /// Freeing a large model takes tens of milliseconds: too long for a thread that serves others.
+    fn drop(&mut self) {
+        let sessions = std::mem::take(&mut *self.idle());
+        let free = move || {
+            drop(sessions);
+            memory::release_freed();
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(handle) => drop(handle.spawn_blocking(free)),
+            Err(_) => free(),
+        }
+    }
+}
+
+/// A session on loan; it goes back however the run ends.
+struct Lease<'a> {
+    slot: &'a Slot,
+    session: Option<Box<dyn Session>>,
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.slot.idle().extend(self.session.take());
+        self.slot.returned.notify_one();
+    }
+}
+
+/// At least one session.
+fn load_sessions(
+    runtime: &dyn Runtime,
+    spec: &SlotSpec,
+    options: &SlotOptions,
+) -> Result<Vec<Box<dyn Session>>, LoadError> {
+    let session_options = SessionOptions { intra_threads: options.intra_threads.max(1) };
+    let first = runtime.load(&spec.path, &session_options)?;
+    let mut sessions = vec![first];
+    while sessions.len() < options.n_sessions {
+        let session = match sessions[0].share() {
+            Some(session) => session,
+            None => runtime.load(&spec.path, &session_options)?,
+        };
+        sessions.push(session);
+    }
+    Ok(sessions)
+}
+
+/// The median time of a run.
+fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<Duration, LoadError> {
+    let inputs = probe::probe_inputs(sessions[0].signature(), 0);
+    let mut times = vec![];
+    for session in sessions {
+        for _ in 0..n_runs {
+            let started = Instant::now();
+            let outcome = session.run(&inputs);
+            times.push(started.elapsed());
+            outcome.map_err(|source| LoadError::WarmUp { inputs: probe::describe(&inputs), source })?;
+        }
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
