@@ -1,0 +1,46 @@
+//! A colour for each class: the item's own, or one that stands out over imagery.
+
+use crate::stac_mlm::{Class, ModelItem};
+
+/// Over green, brown and grey ground; told apart by people with common colour blindness (after Okabe and Ito, 2008).
+const DEFAULT_COLORS: [[u8; 3]; 8] = [
+    [230, 85, 13],
+    [0, 158, 225],
+    [240, 228, 66],
+    [204, 121, 167],
+    [0, 190, 140],
+    [86, 110, 250],
+    [250, 160, 40],
+    [220, 40, 60],
+];
+
+/// One per mask value: background and foreground of a binary model, else one per channel.
+pub(super) struct ClassColors {
+    pub colors: Vec<[u8; 3]>,
+    /// Mask values that are left untinted: background.
+    pub background: Vec<bool>,
+}
+
+pub(super) fn class_colors(item: &ModelItem, n_channels: usize) -> ClassColors {
+    let n_values = n_channels.max(2);
+    let class = |value: usize| class_of(&item.output.classes, value);
+    let colors = (0..n_values).map(|value| match class(value).and_then(|class| class.color) {
+        Some(color) => color,
+        None if value == 0 => [0; 3],
+        None => DEFAULT_COLORS[(value - 1) % DEFAULT_COLORS.len()],
+    });
+    let background = (0..n_values).map(|value| match class(value) {
+        // A binary model's 0 is background by definition.
+        _ if n_channels == 1 => value == 0,
+        Some(class) => BACKGROUND_NAMES.contains(&class.name.to_ascii_lowercase().as_str()),
+        None => value == 0,
+    });
+    ClassColors { colors: colors.collect(), background: background.collect() }
+}
+
+/// The class that a mask value means.
+pub(super) fn class_of(classes: &[Class], value: usize) -> Option<&Class> {
+    classes.iter().find(|class| usize::try_from(class.value) == Ok(value))
+}
+
+const BACKGROUND_NAMES: [&str; 6] = ["background", "bg", "nodata", "no data", "none", "other"];

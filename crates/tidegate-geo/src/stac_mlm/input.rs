@@ -1,0 +1,377 @@
+//! What the model takes: bands, shape, data type, and how raw pixel values become its values.
+
+use tidegate_core::DType;
+
+use super::Band;
+use super::reader::{Faults, Node};
+
+/// The one input of a model: a batch of image tiles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputSpec {
+    pub name: String,
+    /// Names of the bands in the order the model takes them; empty where the item names none.
+    pub bands: Vec<String>,
+    /// How many bands the shape asks for; equals `bands.len()` where bands are named.
+    pub n_bands: usize,
+    /// Pixels; [`ANY_SIZE_TILE`] where the model takes any size.
+    pub height: usize,
+    /// Pixels; [`ANY_SIZE_TILE`] where the model takes any size.
+    pub width: usize,
+    /// The fixed batch size, or `None` where any will do.
+    pub batch: Option<usize>,
+    pub dim_order: DimOrder,
+    pub data_type: DType,
+    /// From the raw pixel value to the model's: one per band.
+    pub scaling: Vec<Scaling>,
+    /// What a `pre_processing_function` asks for beyond scaling, as text. It is foreign code, so a model that needs it
+    /// can be registered but not run on images.
+    pub pre_processing: Option<String>,
+}
+
+/// The order of a four-dimensional tensor's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DimOrder {
+    /// batch, bands, height, width
+    Bchw,
+    /// batch, height, width, bands
+    Bhwc,
+}
+
+/// A kind of value scaling, by the table "Value Scaling Object" of the MLM extension.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scaling {
+    None,
+    /// `(v - min) / (max - min)`
+    MinMax {
+        min: f64,
+        max: f64,
+    },
+    /// `(v - mean) / stddev`
+    ZScore {
+        mean: f64,
+        stddev: f64,
+    },
+    /// `min(max(v, min), max)`
+    Clip {
+        min: f64,
+        max: f64,
+    },
+    /// `max(v, min)`
+    ClipMin {
+        min: f64,
+    },
+    /// `min(v, max)`
+    ClipMax {
+        max: f64,
+    },
+    /// `v - value`
+    Offset {
+        value: f64,
+    },
+    /// `v / value`
+    Scale {
+        value: f64,
+    },
+}
+
+impl Scaling {
+    /// From a raw pixel value to what the model was trained on.
+    pub fn apply(self, value: f64) -> f64 {
+        match self {
+            Self::None => value,
+            Self::MinMax { min, max } => (value - min) / (max - min),
+            Self::ZScore { mean, stddev } => (value - mean) / stddev,
+            Self::Clip { min, max } => value.max(min).min(max),
+            Self::ClipMin { min } => value.max(min),
+            Self::ClipMax { max } => value.min(max),
+            Self::Offset { value: offset } => value - offset,
+            Self::Scale { value: divisor } => value / divisor,
+        }
+    }
+}
+
+/// The tile's side, in pixels, for a model that takes any size: wide enough for context, small enough to batch.
+pub const ANY_SIZE_TILE: usize = 512;
+
+/// No tile is wider; beyond it a model is not fed by tiles, and a lying item would make us allocate gigabytes.
+const MAX_TILE: usize = 8192;
+
+const MAX_BANDS: usize = 1024;
+
+/// `None` only with a fault recorded.
+pub(super) fn read(properties: &Node<'_>, bands: &[Band], faults: &mut Faults) -> Option<InputSpec> {
+    let list = faults.required(properties, "mlm:input", "a list with the model's one input")?;
+    let inputs = faults.list(&list);
+    let [input] = inputs.as_slice() else {
+        if list.value.is_array() {
+            faults.add(
+                &list,
+                format!(
+                    "expected one input, got {}: models of several inputs are not supported",
+                    inputs.len()
+                ),
+            );
+        }
+        return None;
+    };
+    let name = faults.required_text(input, "name", "the input's name");
+    let band_names = read_band_names(input, bands, faults);
+    let structure = faults.required(input, "input", "an object with shape, dim_order and data_type")?;
+    let data_type = read_data_type(&structure, faults);
+    let shape = read_shape(&structure, faults)?;
+    if !band_names.is_empty() && band_names.len() != shape.n_bands {
+        let message = format!(
+            "{} bands are named, but the shape has {}: make them agree",
+            band_names.len(),
+            shape.n_bands
+        );
+        faults.add_at(input.pointer_to("bands"), message);
+    }
+    let scaling = read_scaling(input, shape.n_bands, faults);
+    Some(InputSpec {
+        name: name?,
+        bands: band_names,
+        n_bands: shape.n_bands,
+        height: shape.height,
+        width: shape.width,
+        batch: shape.batch,
+        dim_order: shape.dim_order,
+        data_type: data_type?,
+        scaling: scaling?,
+        pre_processing: input.get("pre_processing_function").and_then(|node| expression_text(&node)),
+    })
+}
+
+/// Band names, each checked against the item's definitions.
+fn read_band_names(input: &Node<'_>, defined: &[Band], faults: &mut Faults) -> Vec<String> {
+    let Some(list) = input.get("bands") else { return Vec::new() };
+    let mut names = Vec::new();
+    for entry in faults.list(&list) {
+        if entry.get("expression").is_some() {
+            faults.add(
+                &entry,
+                "a band computed by an expression is not supported: name a band of the image".to_owned(),
+            );
+            continue;
+        }
+        let name = match entry.value.is_object() {
+            true => faults.required_text(&entry, "name", "the band's name"),
+            false => faults.text(&entry),
+        };
+        let Some(name) = name else { continue };
+        if !defined.iter().any(|band| band.name == name) {
+            let known = defined.iter().map(|band| band.name.as_str()).collect::<Vec<_>>().join(", ");
+            let fix = match known.is_empty() {
+                true => "define it in `bands` of the properties".to_owned(),
+                false => format!("define it in `bands` of the properties, or use one of {known}"),
+            };
+            faults.add(&entry, format!("band `{name}` is not defined: {fix}"));
+        }
+        names.push(name);
+    }
+    names
+}
+
+fn read_data_type(structure: &Node<'_>, faults: &mut Faults) -> Option<DType> {
+    let text = faults.required_text(structure, "data_type", "such as `float32`")?;
+    let data_type = match text.as_str() {
+        "uint8" => DType::Uint8,
+        "uint16" => DType::Uint16,
+        "uint32" => DType::Uint32,
+        "uint64" => DType::Uint64,
+        "int8" => DType::Int8,
+        "int16" => DType::Int16,
+        "int32" => DType::Int32,
+        "int64" => DType::Int64,
+        "float16" => DType::Fp16,
+        "float32" => DType::Fp32,
+        "float64" => DType::Fp64,
+        _ => {
+            let message = format!(
+                "`{text}` is not supported: use `float32`, `float64`, `float16`, `uint8` or another integer type"
+            );
+            faults.add_at(structure.pointer_to("data_type"), message);
+            return None;
+        }
+    };
+    Some(data_type)
+}
+
+struct Shape {
+    batch: Option<usize>,
+    n_bands: usize,
+    height: usize,
+    width: usize,
+    dim_order: DimOrder,
+}
+
+fn read_shape(structure: &Node<'_>, faults: &mut Faults) -> Option<Shape> {
+    let dims = faults.required(structure, "dim_order", "[\"batch\", \"bands\", \"height\", \"width\"]");
+    let shape = faults.required(structure, "shape", "such as [-1, 3, 256, 256]")?;
+    let dims = dims?;
+    let names = faults.texts(&dims);
+    let Some(dim_order) = dim_order(&names) else {
+        let message = format!(
+            "[{}] is not supported: order the axes as batch, bands, height, width or batch, height, width, bands",
+            names.join(", ")
+        );
+        faults.add(&dims, message);
+        return None;
+    };
+    let axes = faults.list(&shape);
+    let [batch, second, third, fourth] = axes.as_slice() else {
+        if shape.value.is_array() {
+            faults
+                .add(&shape, format!("has {} axes, but dim_order has 4: give one size per axis", axes.len()));
+        }
+        return None;
+    };
+    let (channel, height, width) = match dim_order {
+        DimOrder::Bchw => (second, third, fourth),
+        DimOrder::Bhwc => (fourth, second, third),
+    };
+    let batch = size(batch, usize::MAX, faults)?;
+    let height = size(height, MAX_TILE, faults);
+    let width = size(width, MAX_TILE, faults);
+    let n_bands = size(channel, MAX_BANDS, faults)?;
+    if n_bands.is_none() {
+        faults.add(channel, "the number of bands may not vary: give it".to_owned());
+    }
+    Some(Shape {
+        batch,
+        n_bands: n_bands?,
+        height: height?.unwrap_or(ANY_SIZE_TILE),
+        width: width?.unwrap_or(ANY_SIZE_TILE),
+        dim_order,
+    })
+}
+
+/// The order that these axis names give, where it is one of ours.
+pub(super) fn dim_order(names: &[String]) -> Option<DimOrder> {
+    let axes = names
+        .iter()
+        .map(|name| match name.as_str() {
+            "batch" => 'b',
+            "band" | "bands" | "channel" | "channels" | "class" | "classes" => 'c',
+            "height" | "y" => 'h',
+            "width" | "x" => 'w',
+            _ => '?',
+        })
+        .collect::<String>();
+    match axes.as_str() {
+        "bchw" => Some(DimOrder::Bchw),
+        "bhwc" => Some(DimOrder::Bhwc),
+        _ => None,
+    }
+}
+
+/// A size of 1 to `max`; the inner `None` is -1, an axis that may vary.
+fn size(node: &Node<'_>, max: usize, faults: &mut Faults) -> Option<Option<usize>> {
+    let number = faults.integer(node)?;
+    match usize::try_from(number) {
+        Ok(0) => {}
+        Ok(size) if size <= max => return Some(Some(size)),
+        Ok(_) => {}
+        Err(_) if number == -1 => return Some(None),
+        Err(_) => {}
+    }
+    let bound = if max == usize::MAX { String::new() } else { format!(" up to {max}") };
+    faults
+        .add(node, format!("{number} is not a size: give a number above 0{bound}, or -1 where any will do"));
+    None
+}
+
+/// One scaling per band: absent means none, one entry stands for all.
+fn read_scaling(input: &Node<'_>, n_bands: usize, faults: &mut Faults) -> Option<Vec<Scaling>> {
+    let Some(node) = input.get("value_scaling") else { return Some(vec![Scaling::None; n_bands]) };
+    let entries = if node.value.is_object() { vec![node.clone()] } else { faults.list(&node) };
+    let scaling =
+        entries.iter().map(|entry| read_scaling_entry(entry, faults)).collect::<Option<Vec<_>>>()?;
+    match scaling.len() {
+        1 => Some(vec![scaling[0]; n_bands]),
+        n if n == n_bands => Some(scaling),
+        n => {
+            faults.add(
+                &node,
+                format!("has {n} entries for {n_bands} bands: give one per band, or one for all"),
+            );
+            None
+        }
+    }
+}
+
+fn read_scaling_entry(node: &Node<'_>, faults: &mut Faults) -> Option<Scaling> {
+    // The extension writes `type: null` for a band that needs none.
+    if node.value.is_null() || node.value.get("type").is_some_and(serde_json::Value::is_null) {
+        return Some(Scaling::None);
+    }
+    let kind = faults.required_text(
+        node,
+        "type",
+        "`min-max`, `z-score`, `clip`, `clip-min`, `clip-max`, `offset` or `scale`",
+    )?;
+    let mut number = |key: &str| {
+        let found = faults.required(node, key, "a number")?;
+        faults.number(&found)
+    };
+    let (scaling, divisor_key) = match kind.as_str() {
+        "min-max" => {
+            let (min, max) = (number("minimum"), number("maximum"));
+            (Scaling::MinMax { min: min?, max: max? }, "maximum")
+        }
+        "z-score" => {
+            let (mean, stddev) = (number("mean"), number("stddev"));
+            (Scaling::ZScore { mean: mean?, stddev: stddev? }, "stddev")
+        }
+        "clip" => {
+            let (min, max) = (number("minimum"), number("maximum"));
+            (Scaling::Clip { min: min?, max: max? }, "maximum")
+        }
+        "clip-min" => (Scaling::ClipMin { min: number("minimum")? }, "minimum"),
+        "clip-max" => (Scaling::ClipMax { max: number("maximum")? }, "maximum"),
+        "offset" => (Scaling::Offset { value: number("value")? }, "value"),
+        "scale" => (Scaling::Scale { value: number("value")? }, "value"),
+        "processing" => {
+            let message = "a `processing` expression is foreign code and is not run: write the scaling as `z-score`, `min-max`, `scale` or `offset`";
+            faults.add(node, message.to_owned());
+            return None;
+        }
+        other => {
+            let message = format!(
+                "`{other}` is not a scaling: use `min-max`, `z-score`, `clip`, `clip-min`, `clip-max`, `offset` or `scale`"
+            );
+            faults.add_at(node.pointer_to("type"), message);
+            return None;
+        }
+    };
+    let fault = match scaling {
+        Scaling::MinMax { min, max } if min >= max => Some("is not above `minimum`"),
+        Scaling::Clip { min, max } if min > max => Some("is below `minimum`"),
+        Scaling::ZScore { stddev, .. } if stddev <= 0.0 => Some("is not above 0"),
+        Scaling::Scale { value: 0.0 } => Some("is 0, and values are divided by it"),
+        _ => None,
+    };
+    if let Some(fault) = fault {
+        faults.add_at(node.pointer_to(divisor_key), format!("{fault}: give the value of the training"));
+        return None;
+    }
+    Some(scaling)
+}
+
+/// The text of one processing expression or of several; `None` where all are null.
+pub(super) fn expression_text(node: &Node<'_>) -> Option<String> {
+    let one = |value: &serde_json::Value| {
+        let expression = value.get("expression").unwrap_or(value);
+        match expression.as_str() {
+            Some(text) => text.to_owned(),
+            None => expression.to_string(),
+        }
+    };
+    match node.value.as_array() {
+        None => Some(one(node.value)),
+        Some(values) => {
+            let texts = values.iter().filter(|value| !value.is_null()).map(one).collect::<Vec<_>>();
+            (!texts.is_empty()).then(|| texts.join("; "))
+        }
+    }
+}
