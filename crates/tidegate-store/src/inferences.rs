@@ -1,0 +1,144 @@
+//! The log of inference requests, written in batches.
+
+use serde::Serialize;
+use serde_json::Value;
+use tidegate_core::{DeploymentId, Environment, RequestId, SemVer, Timestamp};
+
+use crate::db::{Db, Row, sql, storable};
+use crate::error::StoreError;
+
+/// Inference requests, for the record.
+pub struct Inferences {
+    db: Db,
+}
+
+/// One inference request and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InferenceRecord {
+    pub request_id: RequestId,
+    pub model_name: String,
+    /// The version that answered; absent when none was reached.
+    pub version: Option<SemVer>,
+    pub environment: Option<Environment>,
+    /// The deployment whose route the request met, and which of its arms answered.
+    pub deployment_id: Option<DeploymentId>,
+    pub arm: Option<u32>,
+    /// Absent where sampling or privacy settings keep it out; so is `prediction`.
+    pub features: Option<Value>,
+    pub prediction: Option<Value>,
+    pub confidence: Option<f64>,
+    pub latency_ms: Option<f64>,
+    pub status: String,
+    pub error_message: Option<String>,
+    pub requested_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+}
+
+/// A record as one element of the JSON array that carries a batch into the database. JSON inside is text again.
+#[derive(Serialize)]
+struct Element<'a> {
+    request_id: String,
+    model_name: String,
+    version: Option<String>,
+    environment: Option<&'static str>,
+    deployment_id: Option<&'a str>,
+    arm: Option<u32>,
+    features: Option<String>,
+    prediction: Option<String>,
+    confidence: Option<f64>,
+    latency_ms: Option<f64>,
+    status: &'a str,
+    error_message: Option<String>,
+    requested_at: String,
+    completed_at: Option<String>,
+}
+
+impl Inferences {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Stores a batch in one statement. A request id that is there already is left as it is.
+    pub async fn record(&self, records: &[InferenceRecord]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let batch: Vec<_> = records.iter().map(element_of).collect();
+        let batch = serde_json::to_value(batch).expect("a record is strings and numbers");
+        self.db.execute(sql("log inferences", SQLITE).on_postgres(POSTGRES).bind(&batch)).await.map(drop)
+    }
+
+    pub async fn get(&self, id: &RequestId) -> Result<Option<InferenceRecord>, StoreError> {
+        const GET: &str = "SELECT * FROM inference_requests WHERE request_id = $1";
+        let row = self.db.first(sql("read an inference", GET).bind(id.as_str())).await?;
+        row.as_ref().map(record_of).transpose()
+    }
+
+    /// The latest requests to a model, newest first.
+    pub async fn recent(&self, model_name: &str, limit: u32) -> Result<Vec<InferenceRecord>, StoreError> {
+        const RECENT: &str = "SELECT * FROM inference_requests WHERE model_name = $1
+            ORDER BY requested_at DESC, request_id DESC LIMIT $2";
+        let recent = sql("list inferences", RECENT).bind(model_name).bind(limit);
+        self.db.all(recent).await?.iter().map(record_of).collect()
+    }
+}
+
+/// `WHERE TRUE` keeps SQLite from reading `ON CONFLICT` as the condition of a join.
+const SQLITE: &str = "INSERT INTO inference_requests
+        (request_id, model_name, version, environment, deployment_id, arm, features, prediction, confidence,
+         latency_ms, status, error_message, requested_at, completed_at)
+    SELECT value ->> 'request_id', value ->> 'model_name', value ->> 'version', value ->> 'environment',
+        value ->> 'deployment_id', value ->> 'arm', value ->> 'features', value ->> 'prediction',
+        value ->> 'confidence', value ->> 'latency_ms', value ->> 'status', value ->> 'error_message',
+        value ->> 'requested_at', value ->> 'completed_at'
+    FROM json_each($1) WHERE TRUE ON CONFLICT DO NOTHING";
+
+const POSTGRES: &str = "INSERT INTO inference_requests
+        (request_id, model_name, version, environment, deployment_id, arm, features, prediction, confidence,
+         latency_ms, status, error_message, requested_at, completed_at)
+    SELECT request_id, model_name, version, environment, deployment_id, arm, features, prediction, confidence,
+        latency_ms, status, error_message, requested_at, completed_at
+    FROM json_to_recordset($1::json) AS element (request_id TEXT, model_name TEXT, version TEXT, environment TEXT,
+        deployment_id TEXT, arm BIGINT, features TEXT, prediction TEXT, confidence DOUBLE PRECISION,
+        latency_ms DOUBLE PRECISION, status TEXT, error_message TEXT, requested_at TIMESTAMPTZ,
+        completed_at TIMESTAMPTZ)
+    ON CONFLICT DO NOTHING";
+
+fn element_of(record: &InferenceRecord) -> Element<'_> {
+    Element {
+        request_id: storable(record.request_id.as_str()),
+        model_name: storable(&record.model_name),
+        version: record.version.as_ref().map(SemVer::to_string),
+        environment: record.environment.map(Environment::as_str),
+        deployment_id: record.deployment_id.as_ref().map(DeploymentId::as_str),
+        arm: record.arm,
+        features: record.features.as_ref().map(Value::to_string),
+        prediction: record.prediction.as_ref().map(Value::to_string),
+        confidence: record.confidence,
+        latency_ms: record.latency_ms,
+        status: &record.status,
+        error_message: record.error_message.as_deref().map(storable),
+        requested_at: format!("{:.6}", record.requested_at),
+        completed_at: record.completed_at.map(|at| format!("{at:.6}")),
+    }
+}
+
+fn record_of(row: &Row) -> Result<InferenceRecord, StoreError> {
+    let arm = row.count_opt("arm")?.map(u32::try_from).transpose();
+    Ok(InferenceRecord {
+        request_id: RequestId::new(row.text("request_id")?),
+        model_name: row.text("model_name")?,
+        version: row.parsed_opt("version")?,
+        environment: row.parsed_opt("environment")?,
+        deployment_id: row.text_opt("deployment_id")?.map(DeploymentId::new),
+        arm: arm.map_err(|error| row.unreadable("arm", error))?,
+        features: row.json_opt("features")?,
+        prediction: row.json_opt("prediction")?,
+        confidence: row.real_opt("confidence")?,
+        latency_ms: row.real_opt("latency_ms")?,
+        status: row.text("status")?,
+        error_message: row.text_opt("error_message")?,
+        requested_at: row.time("requested_at")?,
+        completed_at: row.time_opt("completed_at")?,
+    })
+}

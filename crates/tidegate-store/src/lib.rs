@@ -1,0 +1,82 @@
+//! What Tidegate remembers: metadata on SQLite or PostgreSQL, artifacts in a folder or a bucket.
+//!
+//! The only crate that knows SQL or buckets. Knows no HTTP, no clock (whoever calls says what time it is), no runtime and
+//! no rule of delivery: it keeps a deployment's state as opaque JSON and only sees to it that transitions are committed
+//! whole, in order, and by the controller that holds the lease.
+//!
+//! Times are kept in whole microseconds, on both databases.
+//!
+//! Start reading at [`Store`] for metadata and [`ArtifactStore`] for files; [`Deployments::commit`] is where the
+//! invariants live.
+
+mod artifacts;
+mod db;
+mod deployments;
+mod error;
+mod inferences;
+mod leases;
+mod models;
+mod page;
+mod routes;
+mod versions;
+
+pub use artifacts::{
+    ArtifactError, ArtifactLocation, ArtifactStore, ArtifactStream, PutError, Stored, StoredKey,
+};
+pub use db::Backend;
+pub use db::connect::ConnectError;
+pub use deployments::{
+    CommitError, CreateError, DeploymentFilter, DeploymentRecord, Deployments, EventRecord, Fence, NewEvent,
+    Transition,
+};
+pub use error::StoreError;
+pub use inferences::{InferenceRecord, Inferences};
+pub use leases::Leases;
+pub use models::{ModelFilter, Models};
+pub use page::{Listing, Page};
+pub use routes::Routes;
+pub use versions::{RegisterError, Versions};
+
+use db::{Db, sql};
+
+/// The metadata repositories over one database. Share it behind an `Arc`.
+pub struct Store {
+    pub models: Models,
+    pub versions: Versions,
+    pub deployments: Deployments,
+    pub routes: Routes,
+    pub leases: Leases,
+    pub inferences: Inferences,
+    db: Db,
+}
+
+impl Store {
+    /// Opens `sqlite://path`, `sqlite::memory:` or `postgres://user:password@host/database`, creates the SQLite file and
+    /// its folder where they are missing, and brings the tables up to date. Safe when several processes start at once.
+    pub async fn connect(database_url: &str) -> Result<Store, ConnectError> {
+        let db = db::connect::connect(database_url).await?;
+        Ok(Store {
+            models: Models::new(db.clone()),
+            versions: Versions::new(db.clone()),
+            deployments: Deployments::new(db.clone()),
+            routes: Routes::new(db.clone()),
+            leases: Leases::new(db.clone()),
+            inferences: Inferences::new(db.clone()),
+            db,
+        })
+    }
+
+    pub fn backend(&self) -> Backend {
+        self.db.backend()
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db.all(sql("reach the database", "SELECT 1")).await.map(drop)
+    }
+
+    /// Waits for running statements and closes every connection.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}

@@ -1,0 +1,189 @@
+//! Versions of a model and their artifacts: written once, in one transaction, and never changed but for their status.
+
+use std::collections::HashMap;
+
+use tidegate_core::{
+    Artifact, Model, ModelId, ModelName, SemVer, Sha256Digest, Signature, Version, VersionId,
+};
+
+use crate::db::{Db, Row, Tx, sql};
+use crate::error::StoreError;
+use crate::models;
+
+/// Versions by id, number and model.
+pub struct Versions {
+    db: Db,
+}
+
+/// Why a version was not registered. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error(
+        "model `{model}` already has a version {version}: versions are immutable, register another number"
+    )]
+    DuplicateVersion { model: ModelName, version: SemVer },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Versions {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Registers the version and its artifacts, and the model with it unless a live model of that name exists: then the
+    /// version is added to that one, which keeps its own description, owner and tags. Returns the model as it is now.
+    ///
+    /// Of several callers with the same model and number exactly one succeeds; the others get
+    /// [`RegisterError::DuplicateVersion`].
+    pub async fn register(&self, model: &Model, version: &Version) -> Result<Model, RegisterError> {
+        let mut tx = self.db.begin("register a version").await?;
+        let model_id = models::insert_or_lock(&mut tx, model).await?;
+        if !insert(&mut tx, &model_id, version).await? {
+            let (model, version) = (model.name.clone(), version.version.clone());
+            return Err(RegisterError::DuplicateVersion { model, version });
+        }
+        insert_artifacts(&mut tx, version).await?;
+        let model = models::read(&mut tx, &model_id).await?;
+        tx.commit("register a version").await?;
+        Ok(model)
+    }
+
+    pub async fn get(&self, id: &VersionId) -> Result<Option<Version>, StoreError> {
+        const GET: &str = "SELECT * FROM model_versions WHERE version_id = $1";
+        const ARTIFACTS: &str = "SELECT * FROM artifacts WHERE version_id = $1 ORDER BY position";
+        let Some(row) = self.db.first(sql("read a version", GET).bind(id.as_str())).await? else {
+            return Ok(None);
+        };
+        let artifacts = sql("read a version's artifacts", ARTIFACTS).bind(id.as_str());
+        version_of(&row, &self.db.all(artifacts).await?).map(Some)
+    }
+
+    pub async fn by_number(&self, model: &ModelId, number: &SemVer) -> Result<Option<Version>, StoreError> {
+        const FIND: &str = "SELECT version_id FROM model_versions WHERE model_id = $1 AND version = $2";
+        let find = sql("find a version", FIND).bind(model.as_str()).bind(number.to_string().as_str());
+        match self.db.first(find).await? {
+            Some(row) => self.get(&VersionId::new(row.text("version_id")?)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The version with the highest number, by the precedence of Semantic Versioning.
+    pub async fn latest(&self, model: &ModelId) -> Result<Option<Version>, StoreError> {
+        const NUMBERS: &str = "SELECT version_id, version FROM model_versions WHERE model_id = $1";
+        let rows = self.db.all(sql("find the latest version", NUMBERS).bind(model.as_str())).await?;
+        let mut highest: Option<(SemVer, VersionId)> = None;
+        for row in &rows {
+            let number: SemVer = row.parsed("version")?;
+            if highest.as_ref().is_none_or(|(best, _)| number > *best) {
+                highest = Some((number, VersionId::new(row.text("version_id")?)));
+            }
+        }
+        match highest {
+            Some((_, id)) => self.get(&id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Highest number first.
+    pub async fn list(&self, model: &ModelId) -> Result<Vec<Version>, StoreError> {
+        const LIST: &str = "SELECT * FROM model_versions WHERE model_id = $1";
+        const ARTIFACTS: &str =
+            "SELECT a.* FROM artifacts a JOIN model_versions v ON v.version_id = a.version_id
+            WHERE v.model_id = $1 ORDER BY a.position";
+        let rows = self.db.all(sql("list versions", LIST).bind(model.as_str())).await?;
+        let mut artifacts: HashMap<String, Vec<Row>> = HashMap::new();
+        for row in self.db.all(sql("list artifacts", ARTIFACTS).bind(model.as_str())).await? {
+            artifacts.entry(row.text("version_id")?).or_default().push(row);
+        }
+        let read = |row: &Row| {
+            let id = row.text("version_id")?;
+            version_of(row, artifacts.get(&id).map_or(&[], Vec::as_slice))
+        };
+        let mut versions = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        versions.sort_by(|a, b| b.version.cmp(&a.version));
+        Ok(versions)
+    }
+}
+
+/// False when the model has that number already.
+async fn insert(tx: &mut Tx, model_id: &ModelId, version: &Version) -> Result<bool, StoreError> {
+    const INSERT: &str = "INSERT INTO model_versions
+            (version_id, model_id, version, artifact_path, checksum, artifact_size_bytes, signature, input_schema,
+             output_schema, stac_item, training_metadata, status, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        ON CONFLICT (model_id, version) DO NOTHING";
+    let signature = version.signature.as_ref().map(to_json);
+    let insert = sql("register a version", INSERT)
+        .bind(version.id.as_str())
+        .bind(model_id.as_str())
+        .bind(version.version.to_string().as_str())
+        .bind(version.primary.path.as_str())
+        .bind(version.primary.sha256.as_str())
+        .bind(version.primary.size_bytes)
+        .bind(signature.as_ref())
+        .bind(&version.input_schema)
+        .bind(&version.output_schema)
+        .bind(version.stac_item.as_ref())
+        .bind(version.training_metadata.as_ref())
+        .bind(version.status.as_str())
+        .bind(version.created_at);
+    Ok(tx.execute(insert).await? > 0)
+}
+
+async fn insert_artifacts(tx: &mut Tx, version: &Version) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO artifacts
+            (version_id, name, position, path, format, sha256, size_bytes, is_primary)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    for (position, artifact) in (0u64..).zip(&version.artifacts) {
+        let insert = sql("register an artifact", INSERT)
+            .bind(version.id.as_str())
+            .bind(artifact.name.as_str())
+            .bind(position)
+            .bind(artifact.path.as_str())
+            .bind(artifact.format.as_str())
+            .bind(artifact.sha256.as_str())
+            .bind(artifact.size_bytes)
+            .bind(*artifact == version.primary);
+        tx.execute(insert).await?;
+    }
+    Ok(())
+}
+
+fn to_json(signature: &Signature) -> serde_json::Value {
+    serde_json::to_value(signature).expect("a signature is strings and numbers")
+}
+
+fn version_of(row: &Row, artifacts: &[Row]) -> Result<Version, StoreError> {
+    let mut primary = None;
+    for artifact in artifacts {
+        if artifact.truth("is_primary")? {
+            primary = Some(artifact_of(artifact)?);
+        }
+    }
+    Ok(Version {
+        id: VersionId::new(row.text("version_id")?),
+        model_id: ModelId::new(row.text("model_id")?),
+        version: row.parsed("version")?,
+        primary: primary.ok_or_else(|| row.unreadable("artifact_path", "no artifact is the primary one"))?,
+        artifacts: artifacts.iter().map(artifact_of).collect::<Result<_, _>>()?,
+        signature: row.json_opt("signature")?,
+        input_schema: row.json("input_schema")?,
+        output_schema: row.json("output_schema")?,
+        stac_item: row.json_opt("stac_item")?,
+        training_metadata: row.json_opt("training_metadata")?,
+        status: row.parsed("status")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+fn artifact_of(row: &Row) -> Result<Artifact, StoreError> {
+    let sha256 = row.text("sha256")?;
+    Ok(Artifact {
+        name: row.text("name")?,
+        path: row.text("path")?,
+        format: row.parsed("format")?,
+        sha256: Sha256Digest::parse(&sha256).map_err(|error| row.unreadable("sha256", error))?,
+        size_bytes: row.count("size_bytes")?,
+    })
+}
