@@ -77,6 +77,11 @@ impl IdSource {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
+    /// For processes whose ids must never meet: the binary seeds it from the system.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(Mutex::new(StdRng::from_seed(seed)))
+    }
+
     /// A fresh id. Ids made later sort later (to the millisecond).
     pub fn next<T: Id>(&self, now: Timestamp) -> T {
         let mut random = [0u8; 10];
