@@ -14,7 +14,7 @@ use sqlx::{Postgres, Sqlite, Transaction};
 
 use self::row::Inner;
 pub(crate) use self::row::Row;
-pub(crate) use self::value::{Value, storable};
+pub(crate) use self::value::{Value, fixed_width, storable};
 use crate::error::StoreError;
 
 /// Which database is behind a store.
@@ -81,8 +81,7 @@ impl Statement {
             Value::Text(text) => query.bind(text),
             Value::Int(number) => query.bind(number),
             Value::Bool(truth) => query.bind(truth),
-            // Fixed width, so that comparing text compares time.
-            Value::Time(time) => query.bind(time.map(|time| format!("{time:.6}"))),
+            Value::Time(time) => query.bind(time.map(fixed_width)),
         })
     }
 

@@ -98,14 +98,14 @@ impl Deployments {
         Self { db }
     }
 
-    /// Stores a new deployment and its first events, numbered as given. At most one deployment of a model is in progress
+    /// Stores a new deployment and its first events. At most one deployment of a model is in progress
     /// in an environment: otherwise [`CreateError::InProgress`] names the one that is.
-    pub async fn create(&self, record: &DeploymentRecord, first: &[EventRecord]) -> Result<(), CreateError> {
+    pub async fn create(&self, record: &DeploymentRecord, first: &[NewEvent]) -> Result<(), CreateError> {
         for _ in 0..MAX_CREATE_ATTEMPTS {
             let mut tx = self.db.begin("create a deployment").await?;
             if tx.execute(insert(record)).await? > 0 {
                 for event in first {
-                    tx.execute(events::insert(&record.id, event)).await?;
+                    tx.execute(events::append(&record.id, event)).await?;
                 }
                 return Ok(tx.commit("create a deployment").await?);
             }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::{DeploymentId, Environment, RequestId, SemVer, Timestamp};
 
-use crate::db::{Db, Row, sql, storable};
+use crate::db::{Db, Row, fixed_width, sql, storable};
 use crate::error::StoreError;
 
 /// Inference requests, for the record.
@@ -118,8 +118,8 @@ fn element_of(record: &InferenceRecord) -> Element<'_> {
         latency_ms: record.latency_ms,
         status: &record.status,
         error_message: record.error_message.as_deref().map(storable),
-        requested_at: format!("{:.6}", record.requested_at),
-        completed_at: record.completed_at.map(|at| format!("{at:.6}")),
+        requested_at: fixed_width(record.requested_at),
+        completed_at: record.completed_at.map(fixed_width),
     }
 }
 

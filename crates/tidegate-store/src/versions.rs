@@ -1,6 +1,6 @@
 //! Versions of a model and their artifacts: written once, in one transaction, and never changed but for their status.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tidegate_core::{
     Artifact, Model, ModelId, ModelName, SemVer, Sha256Digest, Signature, Version, VersionId,
@@ -103,6 +103,12 @@ impl Versions {
         let mut versions = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         versions.sort_by(|a, b| b.version.cmp(&a.version));
         Ok(versions)
+    }
+
+    /// The keys of every artifact of every version: what a sweep of the artifact store must keep.
+    pub async fn artifact_keys(&self) -> Result<HashSet<String>, StoreError> {
+        const KEYS: &str = "SELECT path FROM artifacts";
+        self.db.all(sql("list artifact keys", KEYS)).await?.iter().map(|row| row.text("path")).collect()
     }
 }
 

@@ -53,8 +53,8 @@ pub enum PutError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    #[error("the upload broke off")]
-    Interrupted {
+    #[error("the incoming stream broke off")]
+    Stream {
         #[source]
         source: io::Error,
     },

@@ -38,7 +38,7 @@ impl<'a> Upload<'a> {
         limit_bytes: u64,
     ) -> Result<(), PutError> {
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|source| PutError::Interrupted { source })?;
+            let chunk = chunk.map_err(|source| PutError::Stream { source })?;
             self.size_bytes += chunk.len() as u64;
             if self.size_bytes > limit_bytes {
                 return Err(PutError::TooLarge { limit_bytes });

@@ -18,6 +18,12 @@ pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// RFC 3339 of fixed width, so that comparing text compares time. (Formatting rounds what is finer; this cuts it off, as
+/// [`Value::Time`] does.)
+pub(crate) fn fixed_width(time: Timestamp) -> String {
+    format!("{:.6}", to_microseconds(time))
+}
+
 fn to_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).expect("rounding towards zero stays in range")
 }

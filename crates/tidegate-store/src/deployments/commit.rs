@@ -30,7 +30,8 @@ pub struct Transition {
 /// A lease as it was acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    pub name: String,
+    /// The lease's name.
+    pub lease: String,
     pub holder: String,
     pub generation: u64,
 }
@@ -78,7 +79,7 @@ fn check(fence: &Fence) -> Statement {
         "SELECT generation FROM leases WHERE name = $1 AND holder = $2 AND generation = $3 FOR SHARE";
     sql("check a lease", CHECK)
         .on_postgres(CHECK_POSTGRES)
-        .bind(fence.name.as_str())
+        .bind(fence.lease.as_str())
         .bind(fence.holder.as_str())
         .bind(fence.generation)
 }

@@ -16,28 +16,17 @@ pub struct EventRecord {
     pub kind: String,
     /// A sentence for people.
     pub message: String,
-    pub evidence: Option<Value>,
+    /// What it was decided on; null when there is nothing to show.
+    pub evidence: Value,
 }
 
-/// An event that a transition appends; it gets the next number.
+/// An event to be appended; it gets the next number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
     pub at: Timestamp,
     pub kind: String,
     pub message: String,
-    pub evidence: Option<Value>,
-}
-
-pub(super) fn insert(id: &DeploymentId, event: &EventRecord) -> Statement {
-    const INSERT: &str = "INSERT INTO deployment_events (deployment_id, seq, at, kind, message, evidence)
-        VALUES ($1, $2, $3, $4, $5, $6)";
-    sql("write a deployment's first events", INSERT)
-        .bind(id.as_str())
-        .bind(event.seq)
-        .bind(event.at)
-        .bind(event.kind.as_str())
-        .bind(event.message.as_str())
-        .bind(event.evidence.as_ref())
+    pub evidence: Value,
 }
 
 /// The caller holds the deployment's row, so no two transactions take the same number.
@@ -49,7 +38,7 @@ pub(super) fn append(id: &DeploymentId, event: &NewEvent) -> Statement {
         .bind(event.at)
         .bind(event.kind.as_str())
         .bind(event.message.as_str())
-        .bind(event.evidence.as_ref())
+        .bind(Some(&event.evidence).filter(|evidence| !evidence.is_null()))
 }
 
 pub(super) async fn list(
@@ -70,6 +59,6 @@ fn event_of(row: &Row) -> Result<EventRecord, StoreError> {
         at: row.time("at")?,
         kind: row.text("kind")?,
         message: row.text("message")?,
-        evidence: row.json_opt("evidence")?,
+        evidence: row.json_opt("evidence")?.unwrap_or_default(),
     })
 }
