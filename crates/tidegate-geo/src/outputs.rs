@@ -70,7 +70,7 @@ pub fn render(
         OutputFile {
             name: "prediction_raw.npy",
             content_type: "application/x-npy",
-            bytes: npy::encode(&[n_classes_out, height, width], &segmentation.probabilities),
+            bytes: npy::encode([n_classes_out, height, width], &segmentation.probabilities),
         },
         encoded("prediction_mask.png", "image/png", png_file::mask(segmentation, &colors))?,
         encoded("prediction_overlay.png", "image/png", overlay::encode(image, segmentation, &colors))?,

@@ -1,11 +1,11 @@
 //! The NumPy array format, version 1.0
 //! (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
 
-/// A float32 array in C order.
-pub(super) fn encode(shape: &[usize], values: &[f32]) -> Vec<u8> {
+/// A float32 array of three axes in C order.
+pub(super) fn encode(shape: [usize; 3], values: &[f32]) -> Vec<u8> {
     const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
-    let sizes = shape.iter().map(|size| format!("{size}, ")).collect::<String>();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
+    let sizes = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
     // Magic, two bytes of length, header and newline together are a multiple of 64.
     let unpadded = MAGIC.len() + 2 + header.len() + 1;
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
@@ -31,6 +31,6 @@ mod tests {
         expected.extend_from_slice(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2), }");
         expected.resize(127, b' ');
         expected.extend_from_slice(b"\n\0\0\0\x3f\0\0\x80\x3f");
-        assert_eq!(encode(&[1, 1, 2], &[0.5, 1.0]), expected);
+        assert_eq!(encode([1, 1, 2], &[0.5, 1.0]), expected);
     }
 }

@@ -214,7 +214,7 @@ fn read_color(node: &Node<'_>, faults: &mut Faults) -> Option<[u8; 3]> {
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 3]> {
-    if text.len() != 6 || !text.is_ascii() {
+    if text.len() != 6 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
