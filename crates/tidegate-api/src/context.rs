@@ -1,0 +1,66 @@
+//! What every handler shares: the application's state and what this crate keeps beside it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tidegate_store::InferenceRecord;
+use tokio::sync::Semaphore;
+
+use crate::AppState;
+use crate::operations::facts::FactsCache;
+
+/// Cheap to clone; reads as [`AppState`].
+#[derive(Clone)]
+pub(crate) struct Context(Arc<Inner>);
+
+pub(crate) struct Inner {
+    state: AppState,
+    pub(crate) facts: FactsCache,
+    /// One permit for each image at work; see [`image_slots`].
+    pub(crate) image_slots: Arc<Semaphore>,
+    pub(crate) started: Instant,
+    shed_log_rows: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new(state: AppState) -> Self {
+        Self(Arc::new(Inner {
+            state,
+            facts: FactsCache::default(),
+            image_slots: Arc::new(Semaphore::new(image_slots())),
+            started: Instant::now(),
+            shed_log_rows: AtomicU64::new(0),
+        }))
+    }
+
+    /// Hands the record to the background writer. A full buffer sheds the row and counts it, never the request.
+    pub(crate) fn log_inference(&self, record: InferenceRecord) {
+        if self.inference_log.try_send(record).is_err() {
+            self.0.shed_log_rows.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn shed_log_rows(&self) -> u64 {
+        self.0.shed_log_rows.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Deref for Context {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0.state
+    }
+}
+
+/// Two images for each core: one computes while the next decodes. Each may hold a gigabyte (the pixel limit), so more
+/// are refused with 503 rather than queued.
+fn image_slots() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| 2 * cores.get())
+}

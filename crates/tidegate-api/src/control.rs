@@ -1,0 +1,58 @@
+//! How the API reaches the controller of deployments, which lives in the binary.
+
+use async_trait::async_trait;
+use tidegate_core::{DeploymentId, Environment, Model, SemVer, Version};
+use tidegate_delivery::StrategyConfig;
+use tidegate_store::{DeploymentRecord, StoreError};
+
+/// A deployment that a caller asks for; model and version belong together and can run.
+#[derive(Clone, Debug)]
+pub struct NewDeployment {
+    pub model: Model,
+    pub version: Version,
+    pub environment: Environment,
+    pub strategy: StrategyConfig,
+    pub initiated_by: String,
+}
+
+/// Commands to the controller. Each returns once it is durable; the rollout goes on in the background.
+#[async_trait]
+pub trait DeploymentControl: Send + Sync {
+    async fn create(&self, new: NewDeployment) -> Result<DeploymentRecord, CreateDeploymentError>;
+
+    async fn rollback(
+        &self,
+        id: &DeploymentId,
+        by: &str,
+        reason: &str,
+    ) -> Result<DeploymentRecord, CommandError>;
+
+    async fn cancel(
+        &self,
+        id: &DeploymentId,
+        by: &str,
+        reason: &str,
+    ) -> Result<DeploymentRecord, CommandError>;
+}
+
+/// Why a deployment was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateDeploymentError {
+    #[error("deployment {deployment_id} of this model is still in progress in this environment")]
+    InProgress { deployment_id: DeploymentId },
+    #[error("version {version} already serves in this environment")]
+    AlreadyServing { version: SemVer },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("there is no deployment of this id")]
+    NotFound,
+    #[error("{reason}")]
+    Refused { reason: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,31 @@
+//! Who is asking. The one seam where authentication goes.
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+
+use crate::error::ApiError;
+
+/// The header that names the caller, until there is authentication.
+const USER_HEADER: &str = "x-tidegate-user";
+
+const MAX_LENGTH: usize = 255;
+
+/// The name under which the request acts; `anonymous` without the header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Principal(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(USER_HEADER) else {
+            return Ok(Self("anonymous".to_owned()));
+        };
+        let name = value.to_str().unwrap_or("").trim();
+        let visible = name.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+        if name.is_empty() || name.len() > MAX_LENGTH || !visible {
+            return Err(ApiError::invalid("X-Tidegate-User", "give 1 to 255 visible ASCII characters"));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}

@@ -1,0 +1,302 @@
+//! Deployments: asking for one, looking at them, and the commands.
+
+mod view;
+
+use axum::Json;
+use axum::extract::State;
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tidegate_core::{
+    DeploymentId, DeploymentStatus, Environment, Model, StrategyKind, Timestamp, Version, VersionId,
+};
+use tidegate_delivery::StrategyConfig;
+use tidegate_store::{DeploymentFilter, DeploymentRecord};
+use utoipa::ToSchema;
+
+use crate::context::Context;
+use crate::control::NewDeployment;
+use crate::error::{ApiError, ErrorBody, ErrorCode, ErrorDetail};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, MaybeJson, Pagination, Principal};
+use crate::native::{models, versions};
+use crate::operations::register::parse_number;
+use view::{DeploymentView, EventList, EventView, Names};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CreateRequest {
+    /// Id or name.
+    #[schema(example = "refugee-camp-detector")]
+    model_id: String,
+    /// This or `version`; the highest number where both are missing.
+    version_id: Option<String>,
+    #[schema(example = "1.0.0")]
+    version: Option<String>,
+    #[schema(value_type = Option<String>, example = "BlueGreen")]
+    strategy: Option<StrategyKind>,
+    #[schema(value_type = Option<String>, example = "Production")]
+    environment: Option<Environment>,
+    /// What is missing has defaults; durations are ISO 8601 (`PT5M`) or short (`5m`).
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    strategy_config: Map<String, Value>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreateResponse {
+    deployment_id: String,
+    #[schema(value_type = String, example = "Pending")]
+    status: DeploymentStatus,
+    #[schema(value_type = String, example = "BlueGreen")]
+    strategy: StrategyKind,
+    #[schema(value_type = String, example = "Production")]
+    environment: Environment,
+    model_id: String,
+    version_id: String,
+    version: String,
+    started_at: Timestamp,
+}
+
+/// Brings a version into an environment. Answers at once; GET the deployment to watch it.
+#[utoipa::path(post, path = "/api/v1/deployments", tag = "deployments", request_body = CreateRequest, responses(
+    (status = 202, body = CreateResponse, headers(("Location" = String))), (status = 400, body = ErrorBody),
+    (status = 404, body = ErrorBody), (status = 409, description = "Another is in progress", body = ErrorBody),
+    (status = 422, description = "The format cannot run yet", body = ErrorBody)))]
+pub(crate) async fn create(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiJson(body): ApiJson<CreateRequest>,
+) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<CreateResponse>), ApiError> {
+    let strategy = strategy(&context, &body)?;
+    let model = models::find(&context, &body.model_id).await?;
+    let version = wanted_version(&context, &model, &body).await?;
+    refuse_unrunnable(&version)?;
+    let number = version.version.to_string();
+    let environment = body.environment.unwrap_or(context.settings.default_environment);
+    let new = NewDeployment { model, version, environment, strategy, initiated_by: principal.0 };
+    let record = context.control.create(new).await?;
+    let location = format!("/api/v1/deployments/{}", record.id);
+    let response = CreateResponse {
+        deployment_id: record.id.to_string(),
+        status: record.status,
+        strategy: record.strategy,
+        environment: record.environment,
+        model_id: record.model_id.to_string(),
+        version_id: record.version_id.to_string(),
+        version: number,
+        started_at: record.started_at,
+    };
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(response)))
+}
+
+fn strategy(context: &Context, body: &CreateRequest) -> Result<StrategyConfig, ApiError> {
+    let kind = body.strategy.unwrap_or(context.settings.default_strategy);
+    StrategyConfig::parse(kind, &body.strategy_config).map_err(|faults| {
+        let detail = |fault: tidegate_delivery::ConfigFault| ErrorDetail {
+            field: fault.field,
+            message: fault.message,
+        };
+        let details = faults.into_iter().map(detail).collect();
+        ApiError::faults(ErrorCode::ValidationError, "the strategy does not fit", details)
+    })
+}
+
+async fn wanted_version(context: &Context, model: &Model, body: &CreateRequest) -> Result<Version, ApiError> {
+    let name = model.name.as_str();
+    match (&body.version_id, &body.version) {
+        (Some(_), Some(_)) => Err(ApiError::invalid("version", "give `version` or `versionId`, not both")),
+        (Some(id), None) => {
+            let found = context.store.versions.get(&VersionId::new(id)).await?;
+            let found = found.filter(|version| version.model_id == model.id);
+            found.ok_or_else(|| ApiError::version_not_found(name, id))
+        }
+        (None, Some(number)) => {
+            let number = parse_number("version", number)?;
+            versions::find(context, model, &number.to_string()).await
+        }
+        (None, None) => {
+            let latest = context.store.versions.latest(&model.id).await?;
+            latest.ok_or_else(|| ApiError::version_not_found(name, "(latest)"))
+        }
+    }
+}
+
+fn refuse_unrunnable(version: &Version) -> Result<(), ApiError> {
+    if version.artifacts.iter().any(|artifact| artifact.format.is_runnable()) {
+        return Ok(());
+    }
+    let message = format!(
+        "version {} cannot run yet: its artifact `{}` is {}, and this server runs ONNX; export the model to ONNX and \
+         register it as a new version",
+        version.version, version.primary.name, version.primary.format
+    );
+    Err(ApiError::new(ErrorCode::UnprocessableArtifact, message)
+        .with_detail("version", "no artifact that can run"))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeploymentQuery {
+    /// Id or name.
+    model_id: Option<String>,
+    #[param(value_type = Option<String>)]
+    environment: Option<Environment>,
+    #[param(value_type = Option<String>)]
+    status: Option<DeploymentStatus>,
+    /// 1 to 100, default 20.
+    limit: Option<i64>,
+    offset: Option<i64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeploymentList {
+    deployments: Vec<DeploymentView>,
+    /// Over all pages.
+    total: u64,
+    limit: u32,
+    offset: u32,
+}
+
+/// The deployments, newest first.
+#[utoipa::path(get, path = "/api/v1/deployments", tag = "deployments", params(DeploymentQuery), responses(
+    (status = 200, body = DeploymentList), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub(crate) async fn list(
+    State(context): State<Context>,
+    ApiQuery(query): ApiQuery<DeploymentQuery>,
+) -> Result<Json<DeploymentList>, ApiError> {
+    let page = Pagination { limit: query.limit, offset: query.offset }.page()?;
+    let model_id = match &query.model_id {
+        Some(id_or_name) => Some(models::find(&context, id_or_name).await?.id),
+        None => None,
+    };
+    let filter = DeploymentFilter { model_id, environment: query.environment, status: query.status };
+    let listing = context.store.deployments.list(&filter, page).await?;
+    let mut names = Names::default();
+    let mut deployments = Vec::with_capacity(listing.items.len());
+    for record in listing.items {
+        deployments.push(DeploymentView::of(&context, record, &mut names).await?);
+    }
+    Ok(Json(DeploymentList { deployments, total: listing.total, limit: page.limit, offset: page.offset }))
+}
+
+/// One deployment: where it stands and why.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}", tag = "deployments", params(("id" = String, Path)),
+    responses((status = 200, body = DeploymentView), (status = 404, body = ErrorBody)))]
+pub(crate) async fn get(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    let record = find(&context, &DeploymentId::new(id)).await?;
+    Ok(Json(DeploymentView::of(&context, record, &mut Names::default()).await?))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventQuery {
+    /// Events after this number; default 0, from the first.
+    #[serde(default)]
+    after: u64,
+    /// 1 to 100, default 20.
+    limit: Option<i64>,
+}
+
+/// What happened in a deployment and on what evidence, in order.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/events", tag = "deployments",
+    params(("id" = String, Path), EventQuery),
+    responses((status = 200, body = EventList), (status = 404, body = ErrorBody)))]
+pub(crate) async fn events(
+    State(context): State<Context>,
+    ApiPath(id): ApiPath<String>,
+    ApiQuery(query): ApiQuery<EventQuery>,
+) -> Result<Json<EventList>, ApiError> {
+    let page = Pagination { limit: query.limit, offset: None }.page()?;
+    let id = find(&context, &DeploymentId::new(id)).await?.id;
+    let events = context.store.deployments.events(&id, query.after, page.limit).await?;
+    Ok(Json(EventList { events: events.into_iter().map(EventView::from).collect() }))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CommandRequest {
+    /// For the event log.
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RollbackResponse {
+    deployment_id: String,
+    #[schema(value_type = String, example = "RolledBack")]
+    status: DeploymentStatus,
+    rolled_back_at: Option<Timestamp>,
+    /// The version that was rolled back.
+    previous_version: Option<String>,
+    /// The version that answers now; null when nothing does.
+    current_version: Option<String>,
+}
+
+/// Goes back to the version that served before, at once.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/rollback", tag = "deployments", params(("id" = String, Path)),
+    request_body(content = Option<CommandRequest>), responses((status = 200, body = RollbackResponse),
+    (status = 404, body = ErrorBody), (status = 409, description = "There is nothing to go back to", body = ErrorBody)))]
+pub(crate) async fn rollback(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiPath(id): ApiPath<String>,
+    MaybeJson(body): MaybeJson<CommandRequest>,
+) -> Result<Json<RollbackResponse>, ApiError> {
+    let reason = reason(body, "asked for through the API")?;
+    let record = context.control.rollback(&DeploymentId::new(id), &principal.0, &reason).await?;
+    let mut names = Names::default();
+    let previous_version = names.number(&context, &record.version_id).await?;
+    let current_version = match current(&context, &record).await? {
+        Some(version_id) => names.number(&context, &version_id).await?,
+        None => None,
+    };
+    Ok(Json(RollbackResponse {
+        deployment_id: record.id.to_string(),
+        status: record.status,
+        rolled_back_at: record.rolled_back_at,
+        previous_version,
+        current_version,
+    }))
+}
+
+/// Ends a deployment that is in progress; the version that served before goes on.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/cancel", tag = "deployments", params(("id" = String, Path)),
+    request_body(content = Option<CommandRequest>), responses((status = 200, body = DeploymentView),
+    (status = 404, body = ErrorBody), (status = 409, description = "It is over already", body = ErrorBody)))]
+pub(crate) async fn cancel(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiPath(id): ApiPath<String>,
+    MaybeJson(body): MaybeJson<CommandRequest>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    let reason = reason(body, "asked for through the API")?;
+    let record = context.control.cancel(&DeploymentId::new(id), &principal.0, &reason).await?;
+    Ok(Json(DeploymentView::of(&context, record, &mut Names::default()).await?))
+}
+
+const MAX_REASON: usize = 1000;
+
+fn reason(body: CommandRequest, default: &str) -> Result<String, ApiError> {
+    let reason = body.reason.unwrap_or_default();
+    if reason.chars().count() > MAX_REASON {
+        return Err(ApiError::invalid("reason", format!("must be at most {MAX_REASON} characters")));
+    }
+    Ok(if reason.trim().is_empty() { default.to_owned() } else { reason })
+}
+
+/// The version with most of the traffic of the deployment's route.
+async fn current(context: &Context, record: &DeploymentRecord) -> Result<Option<VersionId>, ApiError> {
+    let route = context.store.routes.get(record.environment, &record.model_id).await?;
+    let arms = route.map(|route| route.arms).unwrap_or_default();
+    Ok(arms.into_iter().max_by_key(|arm| arm.weight).map(|arm| arm.version_id))
+}
+
+async fn find(context: &Context, id: &DeploymentId) -> Result<DeploymentRecord, ApiError> {
+    context.store.deployments.get(id).await?.ok_or_else(ApiError::deployment_not_found)
+}

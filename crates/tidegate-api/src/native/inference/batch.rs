@@ -1,0 +1,100 @@
+//! `POST /api/v1/inference/{model}/batch`: many instances on one version.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tidegate_core::Environment;
+use utoipa::ToSchema;
+
+use super::{Asked, target, with_version};
+use crate::context::Context;
+use crate::error::{ApiError, ErrorBody};
+use crate::extract::{ApiJson, ApiPath};
+use crate::operations::predict::{
+    Answered, Chosen, PredictError, Query, Target, account, choose, milliseconds, run_batch, tensors,
+};
+use crate::operations::prediction::Prediction;
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    /// Each as `features` of a single request.
+    #[schema(value_type = Vec<Object>)]
+    instances: Vec<Map<String, Value>>,
+    version: Option<String>,
+    request_id: Option<String>,
+    #[schema(value_type = Option<String>, example = "Production")]
+    environment: Option<Environment>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BatchResponse {
+    request_id: String,
+    model_name: String,
+    version: String,
+    /// In the order of the instances.
+    #[schema(value_type = Vec<Object>)]
+    predictions: Vec<Prediction>,
+    total_latency_ms: f64,
+}
+
+/// Predicts for many instances; all are answered by one version.
+#[utoipa::path(post, path = "/api/v1/inference/{model}/batch", tag = "inference",
+    params(("model" = String, Path, description = "Id or name")), request_body = BatchRequest,
+    responses((status = 200, body = BatchResponse, headers(("X-Tidegate-Version" = String))),
+        (status = 400, description = "An instance does not fit; the field names its index", body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(crate) async fn batch(
+    State(context): State<Context>,
+    ApiPath(model): ApiPath<String>,
+    headers: HeaderMap,
+    ApiJson(body): ApiJson<BatchRequest>,
+) -> Result<Response, ApiError> {
+    let started = Instant::now();
+    let max = context.settings.max_batch_instances;
+    if body.instances.is_empty() || body.instances.len() > max {
+        let message = format!("give 1 to {max} instances, got {}", body.instances.len());
+        return Err(ApiError::invalid("instances", message));
+    }
+    let asked = Asked { version: body.version, request_id: body.request_id, environment: body.environment };
+    let target = target(&context, model, &headers, asked)?;
+    let mut chosen = None;
+    let result = predict_all(&context, &target, body.instances, &mut chosen).await;
+    let (error, chosen) = (result.as_ref().err(), chosen.as_ref());
+    account(
+        &context,
+        &target,
+        Answered { chosen, features: None, prediction: None, confidence: None, error, started },
+    );
+    let predictions = result?;
+    let slot = chosen.map(|chosen| &chosen.resolved.slot);
+    let version = slot.map_or_else(String::new, |slot| slot.number().to_string());
+    let response = BatchResponse {
+        request_id: target.request_id.to_string(),
+        model_name: slot.map_or_else(|| target.model.clone(), |slot| slot.model_name().to_string()),
+        version: version.clone(),
+        predictions,
+        total_latency_ms: milliseconds(started),
+    };
+    Ok(with_version(Json(response).into_response(), &version))
+}
+
+async fn predict_all(
+    context: &Context,
+    target: &Target,
+    instances: Vec<Map<String, Value>>,
+    chosen: &mut Option<Chosen>,
+) -> Result<Vec<Prediction>, PredictError> {
+    let chosen = chosen.insert(choose(context, target).await?);
+    let instances = instances.into_iter().enumerate();
+    let inputs = instances
+        .map(|(index, features)| tensors(chosen, &Query::Features(features), &format!("instances[{index}]")));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    run_batch(context, chosen, inputs).await
+}

@@ -1,0 +1,198 @@
+//! `POST /api/v1/models`: a version from uploaded files or from a path that the server can read.
+
+mod form;
+
+use axum::Json;
+use axum::extract::{FromRequest, Multipart, Request, State};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_core::{Framework, ModelType, Timestamp, VersionStatus};
+use tokio_util::io::ReaderStream;
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+use crate::context::Context;
+use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::extract::{ApiJson, Principal, media_type};
+use crate::native::versions::ArtifactInfo;
+use crate::operations::fault::Fault;
+use crate::operations::register::{
+    Declaration, Draft, ImportSource, RegisterError, Registered, Registrar, Upload, import_source,
+};
+
+/// A registration as JSON; in a form, the part `metadata` (without `artifactPath`).
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RegisterRequest {
+    /// Lowercase letters, digits, `-`, `_` and `.`. From the STAC item where it is missing.
+    #[schema(example = "fraud-detection")]
+    name: Option<String>,
+    description: Option<String>,
+    #[schema(value_type = Option<String>, example = "ONNX")]
+    framework: Option<Framework>,
+    #[schema(value_type = Option<String>, example = "Classification")]
+    r#type: Option<ModelType>,
+    /// Semantic version.
+    #[schema(example = "2.0.0")]
+    version: Option<String>,
+    /// `file:///...` below one of the server's import folders.
+    artifact_path: Option<String>,
+    /// SHA-256 of the primary artifact: hexadecimal, or `sha256:<hex>`.
+    checksum: Option<String>,
+    /// JSON Schema of the features, as an object or a string that holds one; derived from the model where it is missing.
+    #[schema(value_type = Option<Object>)]
+    input_schema: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    output_schema: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    training_metadata: Option<Value>,
+    owner: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// The same as a form: `metadata` and `stac` first, then the files.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the form to OpenAPI; `form` reads it part by part")]
+pub(crate) struct RegisterForm {
+    metadata: Option<RegisterRequest>,
+    /// The STAC-MLM item, as text or as a file.
+    #[schema(value_type = Option<Object>)]
+    stac: Option<Value>,
+    /// One or more files; the extension says the format.
+    #[schema(content_media_type = "application/octet-stream")]
+    artifact: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RegisterResponse {
+    model_id: String,
+    version_id: String,
+    name: String,
+    version: String,
+    #[schema(value_type = String, example = "Registered")]
+    status: VersionStatus,
+    /// SHA-256 of the primary artifact.
+    checksum: String,
+    artifact_size_bytes: u64,
+    artifacts: Vec<ArtifactInfo>,
+    created_at: Timestamp,
+}
+
+/// Registers a version of a model, and the model with it when its name is new.
+#[utoipa::path(post, path = "/api/v1/models", tag = "models",
+    request_body(content((RegisterRequest = "application/json"), (RegisterForm = "multipart/form-data"))),
+    responses((status = 201, body = RegisterResponse, headers(("Location" = String))),
+        (status = 400, body = ErrorBody), (status = 409, description = "The number is taken", body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
+        (status = 422, description = "A file is not what it is said to be", body = ErrorBody),
+        (status = 507, body = ErrorBody)))]
+pub(crate) async fn register(
+    State(context): State<Context>,
+    principal: Principal,
+    request: Request,
+) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<RegisterResponse>), ApiError> {
+    let registering = async move {
+        match media_type(request.headers()).as_str() {
+            "multipart/form-data" => {
+                let form = Multipart::from_request(request, &context).await?;
+                form::register(&context, &principal, form).await
+            }
+            "application/json" => {
+                let ApiJson(body) = ApiJson::from_request(request, &context).await?;
+                register_path(&context, &principal, body).await
+            }
+            _ => Err(ApiError::new(
+                ErrorCode::UnsupportedMediaType,
+                "send multipart/form-data with the files, or application/json with an `artifactPath`",
+            )),
+        }
+    };
+    let registered = to_the_end(registering).await?;
+    let location = format!("/api/v1/models/{}/versions/{}", registered.model.id, registered.version.version);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(registered.into())))
+}
+
+/// Runs as a task of its own, so that a caller who goes away mid-upload cannot drop it: the body then ends with an error,
+/// and what was stored is deleted in order.
+async fn to_the_end(
+    registering: impl Future<Output = Result<Registered, ApiError>> + Send + 'static,
+) -> Result<Registered, ApiError> {
+    let task = tokio::spawn(registering.in_current_span());
+    task.await.unwrap_or_else(|error| Err(ApiError::internal(&error)))
+}
+
+async fn register_path(
+    context: &Context,
+    principal: &Principal,
+    mut body: RegisterRequest,
+) -> Result<Registered, ApiError> {
+    let path = body.artifact_path.take().ok_or_else(|| {
+        Fault::new("artifactPath", "missing; give `file:///...`, or upload the file as multipart/form-data")
+    })?;
+    let draft = draft(body, None, principal)?;
+    let ImportSource { path, name } = import_source(&path, &context.settings.import_roots)?;
+    let file = tokio::fs::File::open(&path).await.map_err(|error| ApiError::internal(&error))?;
+    let mut upload = Upload::begin(registrar(context), draft).await?;
+    match upload.add(&name, ReaderStream::with_capacity(file, READ_BYTES)).await {
+        Ok(()) => Ok(upload.finish().await?),
+        Err(error) => {
+            upload.abandon().await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Large enough that hashing, not system calls, sets the pace.
+const READ_BYTES: usize = 256 << 10;
+
+fn draft(
+    body: RegisterRequest,
+    stac: Option<crate::operations::register::StacItem>,
+    principal: &Principal,
+) -> Result<Draft, RegisterError> {
+    let declaration = Declaration {
+        name: body.name,
+        description: body.description,
+        framework: body.framework,
+        model_type: body.r#type,
+        version: body.version,
+        checksum: body.checksum,
+        input_schema: body.input_schema,
+        output_schema: body.output_schema,
+        training_metadata: body.training_metadata,
+        owner: body.owner,
+        tags: body.tags,
+    };
+    Draft::new(declaration, stac, &principal.0).map_err(RegisterError::Invalid)
+}
+
+fn registrar(context: &Context) -> Registrar<'_> {
+    Registrar {
+        store: &context.store,
+        artifacts: &context.artifacts,
+        server: &context.server,
+        clock: context.clock.as_ref(),
+        ids: &context.ids,
+        max_upload_bytes: context.settings.max_upload_bytes,
+        cache_dir: &context.settings.cache_dir,
+    }
+}
+
+impl From<Registered> for RegisterResponse {
+    fn from(Registered { model, version }: Registered) -> Self {
+        Self {
+            model_id: model.id.to_string(),
+            version_id: version.id.to_string(),
+            name: model.name.to_string(),
+            version: version.version.to_string(),
+            status: version.status,
+            checksum: version.primary.sha256.to_string(),
+            artifact_size_bytes: version.primary.size_bytes,
+            artifacts: version.artifacts.iter().map(ArtifactInfo::from).collect(),
+            created_at: version.created_at,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The OpenAPI 3.1 document, generated from the handlers, and the pages to browse it.
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::context::Context;
+use crate::native::{deployments, health, inference, models, registration, server, versions};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidegate",
+        description = "Takes a trained model from a file to production traffic, and back.\n\n\
+            Every failed request answers with the same shape: `code` for programs, `message` for people, `details` by \
+            field, `traceId` to find it in the server's log.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "models", description = "What can be deployed"),
+        (name = "versions", description = "Immutable, with artifacts, schemas and the STAC-MLM item"),
+        (name = "deployments", description = "Bringing a version into an environment, and back"),
+        (name = "inference", description = "Predicting with what serves"),
+        (name = "server", description = "What this process is"),
+        (name = "health", description = "For load balancers and orchestrators"),
+    ),
+)]
+struct Document;
+
+/// The document alone, without a server.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().into_openapi()
+}
+
+/// Every route that the document describes.
+pub(crate) fn documented() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(models::list, registration::register))
+        .routes(routes!(models::get, models::archive))
+        .routes(routes!(versions::list))
+        .routes(routes!(versions::get))
+        .routes(routes!(versions::stac))
+        .routes(routes!(versions::artifact))
+        .routes(routes!(deployments::list, deployments::create))
+        .routes(routes!(deployments::get))
+        .routes(routes!(deployments::events))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(inference::predict))
+        .routes(routes!(inference::batch))
+        .routes(routes!(server::server))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+}
+
+/// `/openapi.json`, Swagger UI at `/swagger`, and the way there from `/`.
+pub(crate) fn browsable(document: utoipa::openapi::OpenApi) -> Router<Context> {
+    let swagger: Router<Context> = SwaggerUi::new("/swagger").url("/openapi.json", document).into();
+    swagger.route("/", get(|| async { Redirect::temporary("/swagger/") }))
+}

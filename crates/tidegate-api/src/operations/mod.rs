@@ -1,0 +1,13 @@
+//! Use cases that protocols share: registering a version, and predicting.
+//!
+//! Knows no axum, no status code and no wire format of any one protocol. Each operation has its own error, which names
+//! the field at fault where the caller is.
+
+pub(crate) mod facts;
+pub(crate) mod fault;
+pub(crate) mod features;
+pub(crate) mod predict;
+pub(crate) mod prediction;
+pub(crate) mod register;
+pub(crate) mod segment;
+pub(crate) mod stack;

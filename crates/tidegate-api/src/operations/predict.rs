@@ -1,0 +1,215 @@
+//! Predicting with what serves now: resolve, convert, run, and account for it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Map, Value};
+use tidegate_core::{Environment, NamedTensor, RequestId, SemVer, Timestamp};
+use tidegate_serve::{InferError, ResolveError, Resolved, RunError};
+use tidegate_store::{InferenceRecord, StoreError};
+
+use super::facts::VersionFacts;
+use super::fault::{Fault, listed};
+use super::features::{TensorInput, from_features, from_inputs};
+use super::prediction::{NotFinite, Prediction};
+use super::stack::{split, stack};
+use crate::context::Context;
+
+/// Which model a request means, and who it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Name or id.
+    pub model: String,
+    pub environment: Environment,
+    /// One loaded version, whatever its weight.
+    pub pin: Option<SemVer>,
+    pub request_id: RequestId,
+    /// Decides between arms; the request id where the caller gives none.
+    pub sticky_key: Option<String>,
+    pub requested_at: Timestamp,
+}
+
+/// What a caller wants predicted.
+pub(crate) enum Query {
+    Features(Map<String, Value>),
+    Inputs(Vec<TensorInput>),
+}
+
+/// Why there is no prediction.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PredictError {
+    #[error("there is no model `{model}`")]
+    NoSuchModel { model: String },
+    #[error("model `{model}` has no version {version}")]
+    NoSuchVersion { model: String, version: SemVer },
+    #[error("model `{model}` is not deployed in {environment}")]
+    NotDeployed { model: String, environment: Environment },
+    #[error(
+        "version {version} of model `{model}` is not loaded in {environment}; loaded: {}",
+        numbers(loaded)
+    )]
+    NotLoaded { model: String, version: SemVer, environment: Environment, loaded: Vec<SemVer> },
+    /// The features or tensors do not fit the model.
+    #[error("{}", listed(.0))]
+    Misfit(Vec<Fault>),
+    #[error("the server is overloaded")]
+    Overloaded,
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    #[error("{0}")]
+    Failed(String),
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub(crate) fn numbers(versions: &[SemVer]) -> String {
+    let texts: Vec<_> = versions.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+}
+
+/// The slot that answers, and what is known of its version.
+#[derive(Clone)]
+pub(crate) struct Chosen {
+    pub resolved: Resolved,
+    pub facts: Arc<VersionFacts>,
+}
+
+/// Finds who answers. Asks the store only where nobody does, to say why.
+pub(crate) async fn choose(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
+    let key = target.sticky_key.as_deref().unwrap_or(target.request_id.as_str());
+    let resolved = context.server.resolve(target.environment, &target.model, target.pin.as_ref(), key);
+    let resolved = match resolved {
+        Ok(resolved) => resolved,
+        Err(error) => return Err(explain(context, target, error).await?),
+    };
+    let version_id = resolved.slot.version_id();
+    let facts = context.inner().facts.get(&context.store, version_id).await?;
+    let facts = facts
+        .ok_or_else(|| PredictError::Failed(format!("version {version_id} is loaded but not stored")))?;
+    Ok(Chosen { resolved, facts })
+}
+
+async fn explain(
+    context: &Context,
+    target: &Target,
+    error: ResolveError,
+) -> Result<PredictError, StoreError> {
+    let (model, environment) = (target.model.clone(), target.environment);
+    let Some(known) = context.store.models.find(&model).await? else {
+        return Ok(PredictError::NoSuchModel { model });
+    };
+    if let Some(version) = target.pin.clone()
+        && context.store.versions.by_number(&known.id, &version).await?.is_none()
+    {
+        return Ok(PredictError::NoSuchVersion { model, version });
+    }
+    Ok(match error {
+        ResolveError::VersionNotLoaded { asked, loaded } => {
+            PredictError::NotLoaded { model, version: asked, environment, loaded }
+        }
+        ResolveError::NotRouted { .. } | ResolveError::NothingActive => {
+            PredictError::NotDeployed { model, environment }
+        }
+    })
+}
+
+/// One prediction. `field` is what the query is called in the request (`features`, `inputs`, `instances[3]`).
+pub(crate) fn tensors(chosen: &Chosen, query: &Query, field: &str) -> Result<Vec<NamedTensor>, PredictError> {
+    let signature = chosen.resolved.slot.signature();
+    let tensors = match query {
+        Query::Features(features) => from_features(features, signature, &chosen.facts.input_schema),
+        Query::Inputs(inputs) => from_inputs(inputs),
+    };
+    let within = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.within(field)).collect();
+    let tensors = tensors.map_err(|faults| PredictError::Misfit(within(faults)))?;
+    signature.check_inputs(&tensors).map_err(|mismatch| {
+        PredictError::Misfit(vec![Fault::new(format!("{field}.{}", mismatch.tensor), mismatch.reason)])
+    })?;
+    Ok(tensors)
+}
+
+/// Runs one request on the slot.
+pub(crate) async fn run(
+    context: &Context,
+    chosen: &Chosen,
+    inputs: Vec<NamedTensor>,
+) -> Result<Prediction, PredictError> {
+    let slot = &chosen.resolved.slot;
+    let inference = context.server.infer(slot, inputs).await?;
+    Ok(Prediction::new(inference.outputs, slot.signature())?)
+}
+
+/// Runs many instances on one slot: in one run where the model can, else one after the other.
+pub(crate) async fn run_batch(
+    context: &Context,
+    chosen: &Chosen,
+    instances: Vec<Vec<NamedTensor>>,
+) -> Result<Vec<Prediction>, PredictError> {
+    let slot = &chosen.resolved.slot;
+    if let Some(stacked) = stack(&instances, slot.signature()) {
+        let outputs = context.server.infer(slot, stacked).await?.outputs;
+        if let Some(rows) = split(&outputs, instances.len()) {
+            let predictions = rows.into_iter().map(|row| Prediction::new(row, slot.signature()));
+            return Ok(predictions.collect::<Result<_, _>>()?);
+        }
+    }
+    let mut predictions = Vec::with_capacity(instances.len());
+    for inputs in instances {
+        predictions.push(run(context, chosen, inputs).await?);
+    }
+    Ok(predictions)
+}
+
+impl From<InferError> for PredictError {
+    fn from(error: InferError) -> Self {
+        match error {
+            InferError::Mismatch(mismatch) => {
+                Self::Misfit(vec![Fault::new(mismatch.tensor.clone(), mismatch.reason)])
+            }
+            InferError::Run(RunError::Input { name, reason }) => Self::Misfit(vec![Fault::new(name, reason)]),
+            InferError::Run(error) => Self::Failed(error.to_string()),
+            InferError::Overloaded => Self::Overloaded,
+            InferError::ShuttingDown => Self::ShuttingDown,
+        }
+    }
+}
+
+/// What came of a request, for the log.
+pub(crate) struct Answered<'a> {
+    pub chosen: Option<&'a Chosen>,
+    pub features: Option<Value>,
+    pub prediction: Option<Value>,
+    pub confidence: Option<f64>,
+    pub error: Option<&'a PredictError>,
+    pub started: Instant,
+}
+
+/// Accounts for a request, failed or not.
+pub(crate) fn account(context: &Context, target: &Target, answered: Answered<'_>) {
+    let resolved = answered.chosen.map(|chosen| &chosen.resolved);
+    context.log_inference(InferenceRecord {
+        request_id: target.request_id.clone(),
+        // The name, also where the caller gave the id.
+        model_name: resolved
+            .map_or_else(|| target.model.clone(), |resolved| resolved.slot.model_name().to_string()),
+        version: resolved.map(|resolved| resolved.slot.number().clone()),
+        environment: Some(target.environment),
+        deployment_id: resolved.map(|resolved| resolved.deployment_id.clone()),
+        arm: resolved.and_then(|resolved| u32::try_from(resolved.arm).ok()),
+        features: answered.features,
+        prediction: answered.prediction,
+        confidence: answered.confidence,
+        latency_ms: Some(milliseconds(answered.started)),
+        status: if answered.error.is_some() { "Failed" } else { "Completed" }.to_owned(),
+        error_message: answered.error.map(ToString::to_string),
+        requested_at: target.requested_at,
+        completed_at: Some(context.clock.now()),
+    });
+}
+
+pub(crate) fn milliseconds(since: Instant) -> f64 {
+    // To the microsecond; more digits are noise.
+    (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,262 @@
+//! Registering a version: a [`Draft`] is checked before a byte has come, artifacts stream into the store one by one, and
+//! the version appears in one transaction or not at all.
+//!
+//! Start reading at [`Upload`].
+
+mod draft;
+mod file_name;
+mod import;
+mod schema;
+mod stac;
+
+pub(crate) use draft::{Declaration, Draft, parse_number};
+pub(crate) use import::{ImportSource, import_source};
+pub(crate) use schema::kind;
+pub(crate) use stac::StacItem;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use tidegate_core::{
+    Artifact, ArtifactFormat, Clock, IdSource, Model, ModelName, SemVer, Sha256Digest, Signature, Timestamp,
+    Version, VersionId, VersionStatus,
+};
+use tidegate_serve::Server;
+use tidegate_store::{ArtifactError, ArtifactStore, PutError, Store, StoreError};
+
+use super::fault::{Fault, listed};
+
+/// What registering needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Registrar<'a> {
+    pub store: &'a Store,
+    pub artifacts: &'a ArtifactStore,
+    pub server: &'a Arc<Server>,
+    pub clock: &'a dyn Clock,
+    pub ids: &'a IdSource,
+    pub max_upload_bytes: u64,
+    pub cache_dir: &'a Path,
+}
+
+/// Why a version was not registered. Nothing of it is left behind.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterError {
+    #[error("{}", listed(.0))]
+    Invalid(Vec<Fault>),
+    #[error("model `{model}` already has a version {version}")]
+    Duplicate { model: ModelName, version: SemVer, version_id: Option<VersionId> },
+    /// An artifact is not what it is said to be.
+    #[error("{}", listed(.0))]
+    Unprocessable(Vec<Fault>),
+    #[error("artifact `{name}` goes over the limit of {limit_bytes} bytes")]
+    TooLarge { name: String, limit_bytes: u64 },
+    #[error("the artifact store is full")]
+    NoSpace,
+    #[error("failed to read artifact `{name}`")]
+    Read { name: String, source: io::Error },
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("failed to inspect artifact `{name}`: {reason}")]
+    Inspect { name: String, reason: String },
+}
+
+impl From<Fault> for RegisterError {
+    fn from(fault: Fault) -> Self {
+        Self::Invalid(vec![fault])
+    }
+}
+
+/// A registration under way. End it with [`Upload::finish`] or [`Upload::abandon`]; dropping it leaves files for the
+/// store's sweep.
+pub(crate) struct Upload<'a> {
+    registrar: Registrar<'a>,
+    draft: Draft,
+    version_id: VersionId,
+    artifacts: Vec<Artifact>,
+}
+
+/// What was registered.
+pub(crate) struct Registered {
+    pub model: Model,
+    pub version: Version,
+}
+
+/// Small models in several formats, never a data set.
+const MAX_ARTIFACTS: usize = 64;
+
+impl<'a> Upload<'a> {
+    /// Refuses a duplicate now, before gigabytes travel; [`Upload::finish`] decides races.
+    pub(crate) async fn begin(registrar: Registrar<'a>, draft: Draft) -> Result<Self, RegisterError> {
+        if let Some(version_id) = existing(registrar.store, &draft.name, &draft.number).await? {
+            let (model, version) = (draft.name, draft.number);
+            return Err(RegisterError::Duplicate { model, version, version_id: Some(version_id) });
+        }
+        let version_id = registrar.ids.next(registrar.clock.now());
+        Ok(Self { registrar, draft, version_id, artifacts: Vec::new() })
+    }
+
+    /// Streams one artifact into the store, hashing as it goes.
+    pub(crate) async fn add(
+        &mut self,
+        name: &str,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<(), RegisterError> {
+        file_name::check(name)?;
+        if self.artifacts.iter().any(|artifact| artifact.name == name) {
+            let message = format!("two artifacts are named `{name}`; give each its own file name");
+            return Err(Fault::new("artifact", message).into());
+        }
+        if self.artifacts.len() == MAX_ARTIFACTS {
+            return Err(
+                Fault::new("artifact", format!("a version has at most {MAX_ARTIFACTS} artifacts")).into()
+            );
+        }
+        let limit_bytes = self.registrar.max_upload_bytes;
+        let left_bytes = limit_bytes - self.artifacts.iter().map(|artifact| artifact.size_bytes).sum::<u64>();
+        let path = format!("{}/{name}", self.prefix());
+        let stored =
+            self.registrar.artifacts.put(&path, stream, left_bytes).await.map_err(|error| match error {
+                PutError::TooLarge { .. } => RegisterError::TooLarge { name: name.to_owned(), limit_bytes },
+                PutError::NoSpace { .. } => RegisterError::NoSpace,
+                PutError::Stream { source } => RegisterError::Read { name: name.to_owned(), source },
+                PutError::Artifact(error) => RegisterError::Artifacts(error),
+            })?;
+        let format = ArtifactFormat::of_file_name(name);
+        let (sha256, size_bytes) = (stored.sha256, stored.size_bytes);
+        self.artifacts.push(Artifact { name: name.to_owned(), path, format, sha256, size_bytes });
+        Ok(())
+    }
+
+    /// Verifies what came and makes the version appear; on any error everything stored is deleted.
+    pub(crate) async fn finish(self) -> Result<Registered, RegisterError> {
+        match self.commit().await {
+            Ok(registered) => Ok(registered),
+            Err(error) => {
+                self.abandon().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes what was stored so far.
+    pub(crate) async fn abandon(self) {
+        if let Err(error) = self.registrar.artifacts.delete_prefix(&self.prefix()).await {
+            tracing::warn!(prefix = self.prefix(), %error, "left files of an abandoned upload for the sweep");
+        }
+    }
+
+    async fn commit(&self) -> Result<Registered, RegisterError> {
+        let primary = self.primary()?;
+        self.verify(primary)?;
+        let signature = self.inspect(primary).await?;
+        let now = self.registrar.clock.now();
+        let (model, version) = self.records(primary, signature, now);
+        let registered = self.registrar.store.versions.register(&model, &version).await;
+        match registered {
+            Ok(model) => {
+                let version = Version { model_id: model.id.clone(), ..version };
+                Ok(Registered { model, version })
+            }
+            Err(tidegate_store::RegisterError::DuplicateVersion { model, version }) => {
+                let version_id = existing(self.registrar.store, &model, &version).await?;
+                Err(RegisterError::Duplicate { model, version, version_id })
+            }
+            Err(tidegate_store::RegisterError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// The artifact that runs, or the first one where none can run yet.
+    fn primary(&self) -> Result<&Artifact, RegisterError> {
+        let runnable = self.artifacts.iter().find(|artifact| artifact.format.is_runnable());
+        runnable
+            .or(self.artifacts.first())
+            .ok_or_else(|| Fault::new("artifact", "missing; add the model's file").into())
+    }
+
+    fn verify(&self, primary: &Artifact) -> Result<(), RegisterError> {
+        let mut faults = Vec::new();
+        if let Some(expected) = self.draft.checksum.as_ref().filter(|checksum| **checksum != primary.sha256) {
+            faults.push(Fault::new("checksum", digest_fault(&primary.name, expected, &primary.sha256)));
+        }
+        if let Some(stac) = &self.draft.stac {
+            faults.extend(stac.verify(&self.artifacts));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(RegisterError::Unprocessable(faults)) }
+    }
+
+    /// The signature of a primary artifact that can run; `None` for formats that are only kept.
+    async fn inspect(&self, primary: &Artifact) -> Result<Option<Signature>, RegisterError> {
+        if !primary.format.is_runnable() {
+            return Ok(None);
+        }
+        let Registrar { artifacts, cache_dir, server, .. } = self.registrar;
+        let path = artifacts.local_path(&primary.path, &primary.sha256, cache_dir).await?;
+        let server = Arc::clone(server);
+        let inspected = tokio::task::spawn_blocking(move || server.inspect(&path)).await;
+        let name = &primary.name;
+        match inspected {
+            Ok(Ok(signature)) => Ok(Some(signature)),
+            Ok(Err(fault)) => {
+                let message = format!("`{name}` does not load: {fault}");
+                Err(RegisterError::Unprocessable(vec![Fault::new("artifact", message)]))
+            }
+            Err(panic) => Err(RegisterError::Inspect { name: name.clone(), reason: panic.to_string() }),
+        }
+    }
+
+    fn records(&self, primary: &Artifact, signature: Option<Signature>, now: Timestamp) -> (Model, Version) {
+        let draft = &self.draft;
+        let model = Model {
+            id: self.registrar.ids.next(now),
+            name: draft.name.clone(),
+            description: draft.description.clone(),
+            framework: draft.framework.unwrap_or_else(|| draft::framework_of(primary.format)),
+            model_type: draft.model_type,
+            owner: draft.owner.clone(),
+            tags: draft.tags.clone(),
+            active_version: None,
+            is_archived: false,
+            created_at: now,
+            updated_at: now,
+        };
+        let schemas = signature.as_ref().map(schema::of_signature);
+        let (derived_input, derived_output) = schemas.unwrap_or_else(|| (schema::any(), schema::any()));
+        let version = Version {
+            id: self.version_id.clone(),
+            model_id: model.id.clone(),
+            version: draft.number.clone(),
+            primary: primary.clone(),
+            artifacts: self.artifacts.clone(),
+            signature,
+            input_schema: draft.input_schema.clone().unwrap_or(derived_input),
+            output_schema: draft.output_schema.clone().unwrap_or(derived_output),
+            stac_item: draft.stac.as_ref().map(|stac| stac.json.clone()),
+            training_metadata: draft.training_metadata.clone(),
+            status: VersionStatus::Registered,
+            created_at: now,
+        };
+        (model, version)
+    }
+
+    /// Where the artifacts lie; the version id keeps racing uploads of one number apart.
+    fn prefix(&self) -> String {
+        format!("models/{}/{}", self.draft.name, self.version_id)
+    }
+}
+
+fn digest_fault(name: &str, expected: &Sha256Digest, actual: &Sha256Digest) -> String {
+    format!(
+        "`{name}` arrived with SHA-256 {actual}, declared is {expected}: upload it again, or correct the checksum"
+    )
+}
+
+async fn existing(store: &Store, name: &ModelName, number: &SemVer) -> Result<Option<VersionId>, StoreError> {
+    let model = store.models.find(name.as_str()).await?.filter(|model| model.name == *name);
+    let Some(model) = model else { return Ok(None) };
+    Ok(store.versions.by_number(&model.id, number).await?.map(|version| version.id))
+}

@@ -1,0 +1,113 @@
+//! One trace id for each request: taken from the caller's `traceparent` (W3C Trace Context, level 1) or made here,
+//! written into every response and error, and on the log line of the request.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue};
+use tidegate_core::RequestId;
+use tracing::Instrument;
+
+use crate::context::Context;
+use crate::error::ApiError;
+
+/// The response header that carries the trace id.
+pub const TRACE_ID_HEADER: &str = "x-trace-id";
+
+/// The outermost layer: runs the request inside its span, renders errors, logs one line.
+pub(crate) async fn trace(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let trace_id = trace_id_of(request.headers()).unwrap_or_else(|| fresh_trace_id(&context));
+    let method = request.method().clone();
+    // The pattern, not the path: log lines group, and a path may carry what a person typed.
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = route.unwrap_or_else(|| "(no route)".to_owned());
+
+    let span = tracing::info_span!("request", trace_id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let _entered = span.enter();
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        log_error(&error);
+        response = render(&error, &response, &trace_id, &context);
+    }
+    let status = response.status().as_u16();
+    let latency_ms = started.elapsed().as_secs_f64() * 1e3;
+    tracing::info!(%method, route, status, latency_ms, "answered");
+    if let Ok(value) = HeaderValue::from_str(&trace_id) {
+        response.headers_mut().insert(TRACE_ID_HEADER, value);
+    }
+    response
+}
+
+/// Keeps what inner layers said in headers, such as `Allow` beside a 405.
+fn render(error: &ApiError, inner: &Response, trace_id: &str, context: &Context) -> Response {
+    let mut response = error.render(trace_id, context.clock.now());
+    if let Some(allow) = inner.headers().get(http::header::ALLOW) {
+        response.headers_mut().insert(http::header::ALLOW, allow.clone());
+    }
+    response
+}
+
+fn log_error(error: &ApiError) {
+    let cause = error.cause().unwrap_or("");
+    match error.code.status().is_server_error() {
+        true => tracing::error!(code = ?error.code, message = error.message, cause, "request failed"),
+        false => tracing::debug!(code = ?error.code, message = error.message, cause, "request refused"),
+    }
+}
+
+/// The trace id of a well-formed `traceparent`: `version-traceid-parentid-flags`, lowercase hexadecimal, ids not all
+/// zero, version not `ff` (section 3.2 of the recommendation; later versions may append fields).
+fn trace_id_of(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let mut fields = text.split('-');
+    let (version, trace_id, parent_id, flags) =
+        (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let hex = |field: &str, length| {
+        field.len() == length && field.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let id = |field: &str, length| hex(field, length) && field.bytes().any(|b| b != b'0');
+    let well_formed = hex(version, 2)
+        && version != "ff"
+        && id(trace_id, 32)
+        && id(parent_id, 16)
+        && hex(flags, 2)
+        && (version != "00" || fields.next().is_none());
+    well_formed.then(|| trace_id.to_owned())
+}
+
+/// 32 hexadecimal digits, from the same source as every id.
+fn fresh_trace_id(context: &Context) -> String {
+    let id: RequestId = context.ids.next(context.clock.now());
+    id.as_str().rsplit_once('-').map_or_else(|| id.to_string(), |(_, hex)| hex.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_well_formed_traceparent_is_taken_over() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = "00f067aa0ba902b7";
+        let cases = [
+            (format!("00-{id}-{parent}-01"), true),
+            (format!("01-{id}-{parent}-01-future"), true),
+            (format!("00-{id}-{parent}-01-extra"), false),
+            (format!("ff-{id}-{parent}-01"), false),
+            (format!("00-{}-{parent}-01", id.to_uppercase()), false),
+            (format!("00-{}-{parent}-01", "0".repeat(32)), false),
+            (format!("00-{id}-{}-01", "0".repeat(16)), false),
+            (format!("00-{id}-{parent}"), false),
+            ("nonsense".to_owned(), false),
+        ];
+        for (text, taken) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_str(&text).unwrap());
+            assert_eq!(trace_id_of(&headers).as_deref(), taken.then_some(id), "{text}");
+        }
+    }
+}
