@@ -59,8 +59,11 @@ impl OnnxFile {
             Fault::Truncated => not_onnx(guess::damaged(path, "it ends in the middle of a field").to_owned()),
             Fault::Malformed => not_onnx(guess::damaged(path, "its contents are damaged").to_owned()),
         })?;
-        if model.inputs.is_empty() && model.outputs.is_empty() {
-            return Err(not_onnx("it holds no graph with inputs and outputs".to_owned()));
+        if model.outputs.is_empty() {
+            return Err(not_onnx("it holds no graph with outputs; is it cut short?".to_owned()));
+        }
+        if !model.imports_operators {
+            return Err(not_onnx("it says no operator set version; is it cut short?".to_owned()));
         }
         check_external_data(path, &model.external_data)?;
         Self::from_model(model)

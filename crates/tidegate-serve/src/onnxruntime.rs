@@ -6,6 +6,7 @@
 //! session would burn the cores of its neighbours.
 
 mod tensors;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,13 +90,7 @@ fn open_library(path: &Path) -> Result<Opened, String> {
         .build()
         .map_err(|error| error.to_string())?;
     environment.set_log_level(LogLevel::Warning);
-    Ok(Opened { environment, library: path.to_owned(), version: version() })
-}
-
-/// The build information reads "ORT Build Info: git-branch=rel-1.31.1, ...".
-fn version() -> String {
-    let release = ort::info().split("git-branch=rel-").nth(1).and_then(|rest| rest.split(',').next());
-    release.unwrap_or("unknown").to_owned()
+    Ok(Opened { environment, library: path.to_owned(), version: version::of_library(path) })
 }
 
 /// Its errors come back as values too, so they are told here once as warnings; its warnings are about optimisations.

@@ -90,9 +90,13 @@ impl WorkerPool {
         }
     }
 
-    /// Takes no more requests, and returns once those in the queue are answered. Blocks.
+    /// Takes no more requests; those in the queue are still answered.
     pub(crate) fn close(&self) {
         self.shared.close();
+    }
+
+    /// Returns once a closed pool has answered its queue. Blocks.
+    pub(crate) fn join(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {

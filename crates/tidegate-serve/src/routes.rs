@@ -10,7 +10,7 @@ use tidegate_core::{DeploymentId, Environment, ModelId, ModelName, Route, SemVer
 use crate::slot::Slot;
 
 /// The slot that answers a request, and who decided so. Holding it keeps the slot alive.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Resolved {
     pub slot: Arc<Slot>,
     pub deployment_id: DeploymentId,

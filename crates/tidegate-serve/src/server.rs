@@ -140,8 +140,9 @@ impl Server {
 
     /// Refuses new requests and returns once every queued one is answered.
     pub async fn shutdown(&self) {
+        self.pool.close();
         let pool = Arc::clone(&self.pool);
-        if tokio::task::spawn_blocking(move || pool.close()).await.is_err() {
+        if tokio::task::spawn_blocking(move || pool.join()).await.is_err() {
             tracing::error!("the inference workers were not joined");
         }
     }

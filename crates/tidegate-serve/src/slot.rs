@@ -148,6 +148,12 @@ impl Slot {
     }
 }
 
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Slot({} {})", self.spec.model_name, self.spec.number)
+    }
+}
+
 impl Drop for Slot {
     /// Freeing a large model takes tens of milliseconds: too long for a thread that serves others.
     fn drop(&mut self) {

@@ -19,6 +19,8 @@ pub(super) struct Model {
     /// Names of the weights of the outermost graph.
     pub(super) initializers: BTreeSet<String>,
     pub(super) operators: BTreeSet<Operator>,
+    /// Whether the file says by which versions of the operators to read it, as it must. Exporters write that last.
+    pub(super) imports_operators: bool,
     /// Files that hold weights.
     pub(super) external_data: BTreeSet<String>,
 }
@@ -43,6 +45,10 @@ pub(super) fn read_model<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Res
     while let Some((number, value)) = wire.next(end)? {
         match (number, value) {
             (7, Value::Bytes { end }) => read_graph(wire, end, 0, &mut model)?,
+            (8, Value::Bytes { .. }) => {
+                model.imports_operators = true;
+                wire.skip(value)?;
+            }
             // Local functions: their nodes are inlined by the runtime.
             (25, Value::Bytes { end }) => read_function(wire, end, &mut model)?,
             _ => wire.skip(value)?,
@@ -265,4 +271,61 @@ fn read_shape<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Vec<Dim
 
 fn check_depth(depth: usize) -> Result<(), Fault> {
     if depth > MAX_DEPTH { Err(Fault::Malformed) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A length-delimited field. Larger lengths than these need are not encoded.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let size = u16::try_from(content.len()).unwrap();
+        assert!(size < 1 << 14, "two bytes of a varint");
+        let mut bytes = vec![number << 3 | 2, (size & 0x7f) as u8 | 0x80, (size >> 7) as u8];
+        bytes.extend_from_slice(content);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Model, Fault> {
+        read_model(&mut Wire::new(Cursor::new(bytes)), bytes.len() as u64)
+    }
+
+    /// A model whose only node holds a graph, whose only node holds a graph, and so on.
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut graph = vec![];
+        for _ in 0..depth {
+            let attribute = field(6, &graph);
+            let node = field(5, &attribute);
+            graph = field(1, &node);
+        }
+        field(7, &graph)
+    }
+
+    #[test]
+    fn graphs_nest_so_deep_and_no_deeper() {
+        assert!(read(&nested(MAX_DEPTH)).is_ok());
+        assert!(matches!(read(&nested(MAX_DEPTH + 1)), Err(Fault::Malformed)));
+    }
+
+    #[test]
+    fn types_nest_so_deep_and_no_deeper() {
+        let sequence_of = |depth: usize| {
+            let kind = (0..depth).fold(vec![], |inner, _| field(4, &field(1, &inner)));
+            let input = field(11, &field(2, &kind));
+            field(7, &input)
+        };
+        assert!(matches!(read(&sequence_of(MAX_DEPTH)).unwrap().inputs[0].kind, Kind::Other("sequence")));
+        assert!(matches!(read(&sequence_of(MAX_DEPTH + 1)), Err(Fault::Malformed)));
+    }
+
+    #[test]
+    fn weights_elsewhere_are_found_inside_attributes_too() {
+        let entry = [field(1, b"location"), field(2, b"/etc/passwd")].concat();
+        let tensor = field(13, &entry);
+        let node = field(5, &field(5, &tensor));
+        let model = read(&field(7, &field(1, &node))).unwrap();
+        assert!(model.external_data.contains("/etc/passwd"));
+    }
 }

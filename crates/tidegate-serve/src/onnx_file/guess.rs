@@ -84,3 +84,35 @@ fn text_format(head: &[u8]) -> &'static str {
         _ => "it is a text file",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_mistakes_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        let cases: [(&[u8], &str); 12] = [
+            (b"", "empty"),
+            (b"PK\x03\x04........model/constants.pkl", "TorchScript"),
+            (b"PK\x03\x04........archive/data.pkl", "PyTorch checkpoint"),
+            (b"PK\x03\x04........notes.txt", "a zip archive"),
+            (b"\x80\x04\x95....", "pickle"),
+            (b"\x89HDF\r\n\x1a\n", "HDF5"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"\x40\0\0\0\0\0\0\0{\"w\":", "safetensors"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+            (b"\n<!DOCTYPE html><html>", "HTML"),
+            (b"{\"error\": \"not found\"}", "JSON"),
+            (b"hello", "text file"),
+        ];
+        for (bytes, expected) in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let guess = foreign_format(&path, bytes.len() as u64).unwrap_or("none");
+            assert!(guess.contains(expected), "{}: {guess}", String::from_utf8_lossy(bytes));
+        }
+        std::fs::write(&path, b"\x08\x08\x12\x04test").unwrap();
+        assert_eq!(foreign_format(&path, 8), None, "the start of an ONNX model");
+    }
+}

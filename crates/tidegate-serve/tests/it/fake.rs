@@ -1,0 +1,96 @@
+//! A runtime whose loads and runs stop at gates, so that tests decide what happens when.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use tidegate_core::{DType, Dim, NamedTensor, Signature, TensorSpec};
+use tidegate_serve::{LoadError, RunError, Runtime, RuntimeInfo, Session, SessionOptions};
+
+/// Lets through while open; counts who arrives.
+pub struct Gate {
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { state: Mutex::new((true, 0)), changed: Condvar::new() }
+    }
+}
+
+impl Gate {
+    pub fn set_open(&self, is_open: bool) {
+        self.state.lock().unwrap().0 = is_open;
+        self.changed.notify_all();
+    }
+
+    /// How many have arrived since the last call.
+    pub fn take_arrivals(&self) -> usize {
+        std::mem::take(&mut self.state.lock().unwrap().1)
+    }
+
+    pub fn wait_for_arrivals(&self, n: usize) {
+        drop(self.changed.wait_while(self.state.lock().unwrap(), |(_, arrived)| *arrived < n).unwrap());
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(is_open, _)| !*is_open).unwrap());
+    }
+}
+
+pub struct FakeRuntime {
+    info: RuntimeInfo,
+    pub loads: Gate,
+    pub runs: Arc<Gate>,
+    /// This many loads fail before one succeeds.
+    pub n_failures: AtomicUsize,
+}
+
+impl FakeRuntime {
+    pub fn new() -> Arc<Self> {
+        let info = RuntimeInfo { name: "fake", version: String::new(), reason: String::new(), library: None };
+        Arc::new(Self { info, loads: Gate::default(), runs: Arc::default(), n_failures: AtomicUsize::new(0) })
+    }
+}
+
+impl Runtime for FakeRuntime {
+    fn info(&self) -> &RuntimeInfo {
+        &self.info
+    }
+
+    fn load(&self, _model: &Path, _options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
+        self.loads.pass();
+        let spent = self.n_failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if spent.is_ok() {
+            return Err(LoadError::Runtime { runtime: "fake", message: "told to fail".to_owned() });
+        }
+        let spec = |name: &str| TensorSpec {
+            name: name.to_owned(),
+            datatype: DType::Fp32,
+            shape: vec![Dim::Dynamic],
+        };
+        let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("x")] };
+        Ok(Box::new(FakeSession { signature, runs: Arc::clone(&self.runs) }))
+    }
+}
+
+/// Answers with its input.
+struct FakeSession {
+    signature: Signature,
+    runs: Arc<Gate>,
+}
+
+impl Session for FakeSession {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
+        self.runs.pass();
+        Ok(inputs.to_vec())
+    }
+}

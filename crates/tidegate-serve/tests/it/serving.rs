@@ -1,0 +1,195 @@
+//! The queue, the workers and the loads, with a runtime that waits to be told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::poll;
+use tidegate_core::NamedTensor;
+use tidegate_serve::{InferError, LoadError, Server, ServerOptions, SlotOptions, SlotState};
+
+use crate::fake::FakeRuntime;
+use crate::support::{
+    SMALL, fixture, floats, model_name, route, runtimes, spec, tensor, version_id, wait_until,
+};
+
+fn one_worker(queue_limit: usize) -> ServerOptions {
+    ServerOptions {
+        n_workers: 1,
+        queue_limit,
+        slot: SlotOptions { n_sessions: 1, intra_threads: 1, warmup_runs: 1 },
+    }
+}
+
+fn inputs(value: f32) -> Vec<NamedTensor> {
+    vec![tensor("x", &[1], &[value])]
+}
+
+/// Polls a request once, which queues it.
+macro_rules! queued {
+    ($future:expr) => {{
+        let mut future = Box::pin($future);
+        assert!(poll!(&mut future).is_pending(), "the request is answered already");
+        future
+    }};
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_those_who_left_make_room() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(2));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    fake.runs.take_arrivals();
+    fake.runs.set_open(false);
+
+    let running = queued!(server.infer(&slot, inputs(1.0)));
+    fake.runs.wait_for_arrivals(1);
+    let second = queued!(server.infer(&slot, inputs(2.0)));
+    let leaving = queued!(server.infer(&slot, inputs(3.0)));
+    assert_eq!(server.infer(&slot, inputs(4.0)).await, Err(InferError::Overloaded));
+    drop(leaving);
+    let fifth = queued!(server.infer(&slot, inputs(5.0)));
+
+    fake.runs.set_open(true);
+    assert_eq!(running.await.unwrap().outputs, inputs(1.0));
+    assert_eq!(second.await.unwrap().outputs, inputs(2.0));
+    assert_eq!(fifth.await.unwrap().outputs, inputs(5.0));
+    assert_eq!(fake.runs.take_arrivals(), 3, "the request that left never ran");
+}
+
+#[tokio::test]
+async fn a_request_that_left_a_queue_with_room_does_not_run_either() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    fake.runs.take_arrivals();
+    fake.runs.set_open(false);
+    let running = queued!(server.infer(&slot, inputs(1.0)));
+    fake.runs.wait_for_arrivals(1);
+    drop(queued!(server.infer(&slot, inputs(2.0))));
+    let third = queued!(server.infer(&slot, inputs(3.0)));
+    fake.runs.set_open(true);
+    running.await.unwrap();
+    third.await.unwrap();
+    assert_eq!(fake.runs.take_arrivals(), 2);
+}
+
+#[tokio::test]
+async fn shutting_down_answers_what_is_queued_and_takes_no_more() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    fake.runs.take_arrivals();
+    fake.runs.set_open(false);
+    let running = queued!(server.infer(&slot, inputs(1.0)));
+    let waiting = queued!(server.infer(&slot, inputs(2.0)));
+    let shutdown = queued!(server.shutdown());
+    assert_eq!(server.infer(&slot, inputs(3.0)).await, Err(InferError::ShuttingDown));
+    fake.runs.set_open(true);
+    shutdown.await;
+    assert!(running.await.is_ok() && waiting.await.is_ok());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn loading_a_version_does_not_hold_up_those_that_serve() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    fake.loads.set_open(false);
+    let loading = queued!(server.load(spec(2, "any".into())));
+    assert!(server.slot(&version_id(2)).is_none(), "not before it is warm");
+    server.infer(&slot, inputs(1.0)).await.unwrap();
+    fake.loads.set_open(true);
+    assert_eq!(loading.await.unwrap().version_id(), &version_id(2));
+    wait_until("a version that nobody keeps is freed", || server.slot(&version_id(2)).is_none());
+}
+
+#[tokio::test]
+async fn callers_who_ask_for_one_version_share_one_load() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    fake.loads.set_open(false);
+    let first = queued!(server.load(spec(1, "any".into())));
+    let second = queued!(server.load(spec(1, "any".into())));
+    fake.loads.set_open(true);
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    let third = server.load(spec(1, "any".into())).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &third));
+    assert_eq!(fake.loads.take_arrivals(), 1);
+    assert!(Arc::ptr_eq(&server.slot(&version_id(1)).unwrap(), &first));
+}
+
+#[tokio::test]
+async fn a_failed_load_is_shared_and_may_be_tried_again() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    fake.n_failures.store(1, Ordering::SeqCst);
+    fake.loads.set_open(false);
+    let first = queued!(server.load(spec(1, "any".into())));
+    let second = queued!(server.load(spec(1, "any".into())));
+    fake.loads.set_open(true);
+    for outcome in [first.await, second.await] {
+        assert!(matches!(outcome, Err(LoadError::Runtime { runtime: "fake", .. })));
+    }
+    assert!(server.loaded().is_empty());
+    server.load(spec(1, "any".into())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_goes_on_when_its_caller_leaves() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    fake.loads.set_open(false);
+    drop(queued!(server.load(spec(1, "any".into()))));
+    let patient = queued!(server.load(spec(1, "any".into())));
+    fake.loads.set_open(true);
+    patient.await.unwrap();
+    assert_eq!(fake.loads.take_arrivals(), 1);
+}
+
+#[tokio::test]
+async fn inputs_that_do_not_fit_are_refused_before_they_queue() {
+    for runtime in runtimes() {
+        let server = Server::new(runtime, SMALL);
+        let slot = server.load(spec(1, fixture("fixed-batch.onnx"))).await.unwrap();
+        for (wrong, reason) in [
+            (vec![], "missing"),
+            (vec![tensor("x", &[1, 3], &[0f32; 3])], "expected shape [2, 3], got [1, 3]"),
+            (vec![tensor("x", &[2, 3], &[0f64; 6])], "expected datatype FP32, got FP64"),
+            (vec![tensor("y", &[2, 3], &[0f32; 6])], "no such input"),
+        ] {
+            let error = server.infer(&slot, wrong).await.unwrap_err();
+            assert!(matches!(error, InferError::Mismatch(_)), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        let inference = server.infer(&slot, vec![tensor("x", &[2, 3], &[1f32; 6])]).await.unwrap();
+        assert_eq!(floats(&inference.outputs), [2.0; 6]);
+        assert!(!inference.run.is_zero());
+    }
+}
+
+#[tokio::test]
+async fn what_is_loaded_is_told() {
+    for runtime in runtimes() {
+        let name = runtime.info().name;
+        let server = Server::new(runtime, SMALL);
+        assert_eq!(server.runtime().name, name);
+        let signature = server.inspect(&fixture("picky.onnx")).unwrap();
+        assert_eq!(signature.inputs[0].name, "x", "a signature needs no trial run");
+
+        let picky = server.load(spec(3, fixture("version-3.onnx"))).await.unwrap();
+        let slots = vec![
+            server.load(spec(1, fixture("version-1.onnx"))).await.unwrap(),
+            server.load(spec(2, fixture("version-2.onnx"))).await.unwrap(),
+        ];
+        server.infer(&slots[0], inputs(0.0)).await.unwrap();
+        server.apply(route(1, Some(1), &[2]), model_name(), slots);
+        let loaded = server.loaded();
+        let states: Vec<_> = loaded.iter().map(|status| (status.version.major, status.state)).collect();
+        assert_eq!(states, [(1, SlotState::Active), (2, SlotState::Warm), (3, SlotState::Detached)]);
+        assert_eq!((loaded[0].requests, loaded[0].errors, loaded[1].requests), (1, 0, 0));
+        assert_eq!((loaded[0].runtime, loaded[0].n_sessions), (name, 2));
+        assert!(loaded[0].loaded_in_ms > 0.0 && loaded[0].warm_latency_ms > 0.0);
+        drop(picky);
+    }
+}

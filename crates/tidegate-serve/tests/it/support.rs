@@ -1,0 +1,124 @@
+//! Fixtures, runtimes and short ways to write tensors.
+
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_core::tensor::Element;
+use tidegate_core::{
+    Arm, DeploymentId, Environment, ModelId, ModelName, NamedTensor, Route, SemVer, Tensor, VersionId,
+};
+use tidegate_serve::{
+    Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions, SlotOptions, SlotSpec,
+    open_runtime,
+};
+
+pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1 };
+
+pub const SMALL: ServerOptions = ServerOptions {
+    n_workers: 2,
+    queue_limit: 64,
+    slot: SlotOptions { n_sessions: 2, intra_threads: 1, warmup_runs: 1 },
+};
+
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    repository().join("fixtures/onnx").join(name)
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where things are")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+pub fn rten() -> Arc<dyn Runtime> {
+    open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, library_candidates: vec![] }).unwrap()
+}
+
+/// ONNX Runtime, or `None` (said in one line) where its library is not installed. CI has to have it.
+pub fn onnxruntime() -> Option<Arc<dyn Runtime>> {
+    let file_name = format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}");
+    let installed = repository().join(".tools/onnxruntime").join(file_name);
+    let library = variable("TIDEGATE_ONNXRUNTIME").map_or(installed, PathBuf::from);
+    let is_found = library.exists();
+    if !is_found && variable("CI").as_deref() != Some("true") {
+        println!("skipped on ONNX Runtime: its library is not here; run scripts/install-onnxruntime.sh");
+        return None;
+    }
+    let options = RuntimeOptions {
+        choice: RuntimeChoice::OnnxRuntime,
+        library_candidates: vec![library.canonicalize().unwrap()],
+    };
+    Some(open_runtime(&options).unwrap())
+}
+
+pub fn runtimes() -> Vec<Arc<dyn Runtime>> {
+    [Some(rten()), onnxruntime()].into_iter().flatten().collect()
+}
+
+/// The data beside the repository, or `None` (said in one line).
+pub fn test_data() -> Option<PathBuf> {
+    let folder = variable("TIDEGATE_TEST_DATA").map_or(repository().join("../shared/data"), PathBuf::from);
+    if !folder.is_dir() {
+        println!("skipped: no test data beside the repository, nor at TIDEGATE_TEST_DATA");
+        return None;
+    }
+    Some(folder)
+}
+
+pub fn named(name: &str, tensor: Tensor) -> NamedTensor {
+    NamedTensor { name: name.to_owned(), tensor }
+}
+
+pub fn tensor<T: Element>(name: &str, shape: &[usize], values: &[T]) -> NamedTensor {
+    named(name, Tensor::from_vec(shape.to_vec(), values.to_vec()).unwrap())
+}
+
+/// The only output's values.
+pub fn floats(outputs: &[NamedTensor]) -> Vec<f32> {
+    assert_eq!(outputs.len(), 1);
+    outputs[0].tensor.values::<f32>().expect("FP32").into_owned()
+}
+
+/// A version of the model `m`, by its number's first digit, from a fixture.
+pub fn spec(number: u64, path: PathBuf) -> SlotSpec {
+    SlotSpec {
+        version_id: version_id(number),
+        model_name: model_name(),
+        number: SemVer::new(number, 0, 0),
+        path,
+    }
+}
+
+pub fn version_id(number: u64) -> VersionId {
+    VersionId::new(format!("version-{number}"))
+}
+
+pub fn model_name() -> ModelName {
+    ModelName::parse("m").unwrap()
+}
+
+/// All traffic of the model in Production to one version, or to none.
+pub fn route(generation: u64, active: Option<u64>, warm: &[u64]) -> Route {
+    Route {
+        environment: Environment::Production,
+        model_id: ModelId::new("model-1"),
+        generation,
+        deployment_id: DeploymentId::new(format!("deploy-{generation}")),
+        arms: active.map(|number| Arm::all(version_id(number))).into_iter().collect(),
+        warm: warm.iter().map(|number| version_id(*number)).collect(),
+    }
+}
+
+/// Slots are let go of by the threads that last held them, a moment after their answer.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
