@@ -1,0 +1,241 @@
+//! The server put together: storage, runtime, controller, API, and their orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::SignedDuration;
+use tidegate_api::{AppState, DeploymentControl, Phase, Readiness, Settings};
+use tidegate_core::{Clock, IdSource};
+use tidegate_serve::{RuntimeOptions, Server, ServerOptions, SlotOptions, open_runtime};
+use tidegate_store::{ArtifactStore, Store};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{SystemClock, system_ids};
+use crate::config::{Config, mask_password};
+use crate::controller::{Controller, ControllerParts, ControllerSettings, Placement};
+use crate::inference_log;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Uploads that are not part of a version after this long were cut off; their files are removed.
+const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// A server that answers; [`RunningServer::shutdown`] ends it.
+pub struct RunningServer {
+    pub address: SocketAddr,
+    store: Arc<Store>,
+    server: Arc<Server>,
+    readiness: Arc<Readiness>,
+    /// Ends the listener; requests in flight finish.
+    stop_http: CancellationToken,
+    http: JoinHandle<()>,
+    /// Ends everything that works in the background.
+    stop_background: CancellationToken,
+    background: Vec<JoinHandle<()>>,
+    log_writer: JoinHandle<()>,
+    grace: Duration,
+}
+
+impl RunningServer {
+    /// Starts on the configured storage and address. Answers `/health` at once, and `/ready` when every model that a
+    /// route names is loaded.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("failed to create the data folder `{}`", config.data_dir.display()))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids = Arc::new(system_ids()?);
+        let store = Arc::new(connect(config).await?);
+        let artifacts = Arc::new(ArtifactStore::open(&config.artifact_location()?)?);
+        let server = Arc::new(open_server(config)?);
+        let runtime = server.runtime();
+        tracing::info!(runtime = runtime.name, version = runtime.version, "{}", runtime.reason);
+
+        let cache_dir = config.data_dir.join("cache");
+        let placement = Arc::new(Placement::new(
+            Arc::clone(&store),
+            Arc::clone(&artifacts),
+            Arc::clone(&server),
+            cache_dir.clone(),
+        ));
+        let controller =
+            Arc::new(new_controller(config, &store, &artifacts, &server, &placement, &clock, &ids));
+        let readiness = Arc::new(Readiness::default());
+        let (inference_log, rows) = mpsc::channel(inference_log::BUFFER);
+        let state = AppState {
+            store: Arc::clone(&store),
+            artifacts: Arc::clone(&artifacts),
+            server: Arc::clone(&server),
+            control: Arc::clone(&controller) as Arc<dyn DeploymentControl>,
+            clock: Arc::clone(&clock),
+            ids,
+            settings: settings(config, cache_dir),
+            readiness: Arc::clone(&readiness),
+            inference_log,
+        };
+
+        let address = config.server.listen;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "failed to listen on {address}; is another server there? `--listen HOST:PORT` chooses another"
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
+        let http = tokio::spawn(serve_http(listener, tidegate_api::router(state), stop_http.clone()));
+        let log_writer = tokio::spawn(inference_log::run(Arc::clone(&store), rows));
+        let background = vec![
+            tokio::spawn(controller.run(stop_background.clone())),
+            tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
+            tokio::spawn(sweep_orphans(Arc::clone(&store), artifacts, clock, stop_background.clone())),
+        ];
+        let grace = Duration::from_secs(config.server.shutdown_grace_s);
+        let running = Self {
+            address,
+            store,
+            server,
+            readiness,
+            stop_http,
+            http,
+            stop_background,
+            background,
+            log_writer,
+            grace,
+        };
+        tracing::info!(
+            %address,
+            database = mask_password(&config.database_url()),
+            "tidegate {} is listening", env!("CARGO_PKG_VERSION")
+        );
+        Ok(running)
+    }
+
+    /// Takes no new request, finishes those in flight within the grace period, lets go of leases, writes what is
+    /// buffered.
+    pub async fn shutdown(self) {
+        self.readiness.set(Phase::Stopping);
+        self.stop_http.cancel();
+        let abort = self.http.abort_handle();
+        if tokio::time::timeout(self.grace, self.http).await.is_err() {
+            tracing::warn!(grace = ?self.grace, "requests were still running after the grace period; cutting them off");
+            abort.abort();
+        }
+        self.stop_background.cancel();
+        for task in self.background {
+            let _ = task.await;
+        }
+        self.server.shutdown().await;
+        if tokio::time::timeout(self.grace, self.log_writer).await.is_err() {
+            tracing::warn!("the inference log could not be written in time");
+        }
+        self.store.close().await;
+    }
+}
+
+async fn connect(config: &Config) -> anyhow::Result<Store> {
+    let url = config.database_url();
+    Store::connect(&url)
+        .await
+        .with_context(|| format!("failed to open the database `{}` (database.url)", mask_password(&url)))
+}
+
+/// Opens the runtime and its workers; also used without a server.
+pub fn open_server(config: &Config) -> anyhow::Result<Server> {
+    let options =
+        RuntimeOptions { choice: config.runtime.engine, library_candidates: config.onnxruntime_candidates() };
+    let runtime = open_runtime(&options)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let n_workers = config.runtime.workers.unwrap_or(cores).max(1);
+    // One session per worker, each on one thread: the best throughput on few cores (measured: FACTS in docs/runtimes.md).
+    let slot = SlotOptions { n_sessions: n_workers, intra_threads: 1, warmup_runs: 3 };
+    Ok(Server::new(runtime, ServerOptions { n_workers, queue_limit: config.runtime.queue_limit, slot }))
+}
+
+fn new_controller(
+    config: &Config,
+    store: &Arc<Store>,
+    artifacts: &Arc<ArtifactStore>,
+    server: &Arc<Server>,
+    placement: &Arc<Placement>,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<IdSource>,
+) -> Controller {
+    let parts = ControllerParts {
+        store: Arc::clone(store),
+        artifacts: Arc::clone(artifacts),
+        server: Arc::clone(server),
+        placement: Arc::clone(placement),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+    };
+    let holder: tidegate_core::RequestId = ids.next(clock.now());
+    let settings = ControllerSettings {
+        holder: format!("process-{holder}"),
+        max_concurrent: config.deployments.max_concurrent.max(1),
+        max_artifact_bytes: config.artifacts.max_artifact_mib * MIB,
+    };
+    Controller::new(parts, settings)
+}
+
+fn settings(config: &Config, cache_dir: std::path::PathBuf) -> Settings {
+    Settings {
+        max_upload_bytes: config.artifacts.max_artifact_mib * MIB,
+        max_request_bytes: config.server.max_request_mib * MIB,
+        max_image_pixels: config.server.max_image_megapixels * 1_000_000,
+        import_roots: config.artifacts.import_roots.clone(),
+        default_environment: config.deployments.default_environment,
+        default_strategy: config.deployments.default_strategy,
+        ..Settings::with_cache_dir(cache_dir)
+    }
+}
+
+async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the listener failed");
+    }
+}
+
+/// Loads what the routes name, says when that is done, and follows them from then on.
+async fn follow_routes(placement: Arc<Placement>, readiness: Arc<Readiness>, stop: CancellationToken) {
+    if let Err(error) = placement.follow_all().await {
+        tracing::error!(%error, "failed to read the routes");
+    }
+    // A version that does not load keeps its own model from answering, not the others.
+    readiness.set(Phase::Ready);
+    placement.run(stop).await;
+}
+
+/// Removes what uploads that were cut off by a crash have left behind.
+async fn sweep_orphans(
+    store: Arc<Store>,
+    artifacts: Arc<ArtifactStore>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        match store.versions.artifact_keys().await {
+            Ok(keys) => {
+                let older_than = ORPHAN_AGE;
+                let swept = artifacts.sweep(|key| keys.contains(key), older_than, clock.now()).await;
+                match swept {
+                    Ok(0) => {}
+                    Ok(files) => tracing::info!(files, "removed what interrupted uploads had left"),
+                    Err(error) => {
+                        tracing::warn!(%error, "failed to look for leftovers of interrupted uploads")
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "failed to list the artifacts"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

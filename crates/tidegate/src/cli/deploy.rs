@@ -1,0 +1,185 @@
+//! `tidegate deploy`, `deployments`, `rollback`.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{ServerFlag, say};
+use crate::client::{Client, DeployRequest};
+
+/// How often the event log is asked for what is new.
+const WATCH_INTERVAL: Duration = Duration::from_millis(300);
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tidegate deploy refugee-camp-detector
+  tidegate deploy fraud-detection --version 2.0.0 --environment Staging
+  tidegate deploy fraud-detection --set smokeTestSamples=20 --set monitoringDuration=PT1M")]
+pub struct DeployArgs {
+    /// The model's name or id
+    model: String,
+    /// The version to deploy [default: the highest]
+    #[arg(long)]
+    version: Option<String>,
+    /// Development, Staging or Production [default: the server's]
+    #[arg(long)]
+    environment: Option<String>,
+    /// How to move the traffic: BlueGreen [default: the server's]
+    #[arg(long)]
+    strategy: Option<String>,
+    /// A key of the strategy's configuration; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, Value)>,
+    /// Return at once, do not follow the deployment
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+#[derive(Args)]
+pub struct DeploymentsArgs {
+    /// Show this deployment and its event log
+    deployment: Option<String>,
+    /// Only those of this model
+    #[arg(long)]
+    model: Option<String>,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+#[derive(Args)]
+pub struct RollbackArgs {
+    /// A deployment's id, or a model's name: its newest deployment
+    target: String,
+    /// Why; kept in the event log
+    #[arg(long, default_value = "asked for on the command line")]
+    reason: String,
+    /// Where, when a model is named [default: the newest deployment anywhere]
+    #[arg(long)]
+    environment: Option<String>,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+/// `KEY=VALUE`; a value that is JSON (a number, `true`, `[..]`) is taken as such, anything else as text.
+fn parse_setting(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as smokeTestSamples=20")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+    Ok((key.to_owned(), value))
+}
+
+pub async fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
+    let client = args.server.client()?;
+    let settings: Map<String, Value> = args.settings.iter().cloned().collect();
+    let request = DeployRequest {
+        model: args.model.clone(),
+        version: args.version.clone(),
+        environment: args.environment.clone(),
+        strategy: args.strategy.clone(),
+        strategy_config: (!settings.is_empty()).then_some(Value::Object(settings)),
+    };
+    let deployment = client.deploy(&request).await?;
+    let id = deployment["deploymentId"].as_str().context("the server's answer has no deploymentId")?;
+    say(format!("deployment {id}"));
+    if args.no_wait {
+        return Ok(());
+    }
+    follow(&client, id, |kind, message| say(format!("  {kind:<11} {message}"))).await
+}
+
+/// Tells each event as it comes, until the candidate has the traffic or the deployment has ended otherwise (an error).
+pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&str, &str)) -> anyhow::Result<()> {
+    let mut after = 0;
+    loop {
+        // The state first: whatever it says, its events are then there to read.
+        let deployment = client.get(&format!("/api/v1/deployments/{id}")).await?;
+        let events = client.get(&format!("/api/v1/deployments/{id}/events?after={after}&limit=100")).await?;
+        for event in events["events"].as_array().into_iter().flatten() {
+            after = event["seq"].as_u64().unwrap_or(after);
+            let text = |key: &str| event[key].as_str().unwrap_or_default();
+            tell(text("kind"), text("message"));
+        }
+        let status = deployment["status"].as_str().unwrap_or_default();
+        match status {
+            "Active" => return Ok(()),
+            "Failed" | "RolledBack" | "Cancelled" => {
+                let why = deployment["errorMessage"].as_str().unwrap_or("see its event log");
+                bail!("deployment {id} ended as {status}: {why}");
+            }
+            _ if deployment["trafficPercentage"] == json!(100) => return Ok(()),
+            _ => tokio::time::sleep(WATCH_INTERVAL).await,
+        }
+    }
+}
+
+pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
+    let client = args.server.client()?;
+    if let Some(id) = &args.deployment {
+        let deployment = client.get(&format!("/api/v1/deployments/{id}")).await?;
+        say(serde_json::to_string_pretty(&deployment)?);
+        let events = client.get(&format!("/api/v1/deployments/{id}/events?limit=1000")).await?;
+        for event in events["events"].as_array().into_iter().flatten() {
+            let text = |key: &str| event[key].as_str().unwrap_or_default();
+            say(format!("{}  {:<11} {}", text("at"), text("kind"), text("message")));
+        }
+        return Ok(());
+    }
+    let listed = list(&client, args.model.as_deref(), None, 50).await?;
+    let columns = ["DEPLOYMENT", "MODEL", "VERSION", "ENVIRONMENT", "STRATEGY", "STATUS"];
+    say(row(&columns));
+    for deployment in &listed {
+        let text = |key: &str| deployment[key].as_str().unwrap_or("-");
+        let keys = ["deploymentId", "modelName", "version", "environment", "strategy", "status"];
+        say(row(&keys.map(text)));
+    }
+    Ok(())
+}
+
+fn row(cells: &[&str; 6]) -> String {
+    let [id, model, version, environment, strategy, status] = cells;
+    format!("{id:<40} {model:<26} {version:<10} {environment:<12} {strategy:<10} {status}")
+}
+
+async fn list(
+    client: &Client,
+    model: Option<&str>,
+    environment: Option<&str>,
+    limit: u32,
+) -> anyhow::Result<Vec<Value>> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &limit.to_string());
+    for (key, value) in [("modelId", model), ("environment", environment)] {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+        }
+    }
+    let listed = client.get(&format!("/api/v1/deployments?{}", query.finish())).await?;
+    Ok(listed["deployments"].as_array().cloned().unwrap_or_default())
+}
+
+pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
+    let client = args.server.client()?;
+    let id = match args.target.starts_with("deploy-") {
+        true => args.target.clone(),
+        false => newest_of_model(&client, &args.target, args.environment.as_deref()).await?,
+    };
+    let body = json!({"reason": args.reason});
+    let answer = client.post(&format!("/api/v1/deployments/{id}/rollback"), &body).await?;
+    let text = |key: &str| answer[key].as_str().unwrap_or("nothing");
+    say(format!("{id} is {}; {} serves", text("status"), text("currentVersion")));
+    Ok(())
+}
+
+async fn newest_of_model(client: &Client, model: &str, environment: Option<&str>) -> anyhow::Result<String> {
+    let listed = list(client, Some(model), environment, 50).await?;
+    // What failed or was rolled back before has nothing left to roll back.
+    let newest = listed.iter().find(|deployment| {
+        !matches!(deployment["status"].as_str(), Some("Failed" | "RolledBack" | "Cancelled") | None)
+    });
+    let id = newest.and_then(|deployment| deployment["deploymentId"].as_str());
+    id.map(str::to_owned).with_context(|| format!("model `{model}` has no deployment to roll back"))
+}

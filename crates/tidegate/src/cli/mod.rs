@@ -1,0 +1,121 @@
+//! The command line: one file a command, each a thin face over the server's API or over [`crate::local`].
+
+mod demo;
+mod deploy;
+mod model;
+mod predict;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::Client;
+use crate::config::{Config, ConfigFlags};
+
+#[derive(Parser)]
+#[command(
+    name = "tidegate",
+    version,
+    about = "Takes a trained model from a file to production traffic, and back out of it.",
+    after_help = "\
+From a file to predictions, with nothing else installed:
+
+  tidegate serve                                    start a server (data in ./tidegate-data)
+  tidegate model register --stac stac_item.json     bring a model with all its files
+  tidegate deploy my-model                          test it, then give it the traffic
+  tidegate predict photo.tif --model my-model       mask, overlay, probabilities, metadata
+  tidegate rollback my-model                        and back, at once
+
+Without a server:
+
+  tidegate predict photo.tif --stac stac_item.json
+
+Settings come from ./tidegate.toml, TIDEGATE_... variables and flags; `tidegate config` shows them all.",
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    config: ConfigFlags,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server: API at /api/v1, Swagger UI at /swagger
+    Serve,
+    /// Run the whole story once: register an example, deploy it, predict an image, show what came out
+    Demo(demo::DemoArgs),
+    /// Register, list, show and archive models
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Bring a version into an environment, and watch it get there
+    Deploy(deploy::DeployArgs),
+    /// List deployments, or show one with its event log
+    Deployments(deploy::DeploymentsArgs),
+    /// Give the traffic back to the version before
+    Rollback(deploy::RollbackArgs),
+    /// Find what a model finds in an image: writes mask, overlay, probabilities and metadata
+    Predict(predict::PredictArgs),
+    /// Print the settings in force, as a tidegate.toml
+    Config,
+}
+
+/// Which server a command talks to.
+#[derive(Args, Clone)]
+pub struct ServerFlag {
+    /// The Tidegate server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000", env = "TIDEGATE_URL")]
+    pub server: String,
+}
+
+impl ServerFlag {
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.server)
+    }
+}
+
+/// Parses the arguments and runs the command. Errors go to standard error; the exit status is 1 for them and 2 for
+/// unusable arguments.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    // reqwest and the S3 client take the process's provider; ring needs no C toolchain of its own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("failed to start the threads")),
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let flags = &cli.config;
+    match cli.command {
+        Command::Serve => serve::run(&Config::load(flags)?).await,
+        Command::Demo(args) => demo::run(&args, Config::load(flags)?).await,
+        Command::Model(command) => model::run(command).await,
+        Command::Deploy(args) => deploy::deploy(&args).await,
+        Command::Deployments(args) => deploy::deployments(&args).await,
+        Command::Rollback(args) => deploy::rollback(&args).await,
+        Command::Predict(args) => predict::run(&args, flags).await,
+        Command::Config => {
+            say(Config::load(flags)?.to_toml()?.trim_end());
+            Ok(())
+        }
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// One line for the user. A closed pipe (`tidegate ... | head`) is not an error.
+pub fn say(line: impl AsRef<str>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
+}

@@ -1,0 +1,194 @@
+//! `tidegate model`: the registry from the command line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use tidegate_geo::ModelItem;
+
+use super::{ServerFlag, say};
+
+#[derive(Subcommand)]
+pub enum ModelCommand {
+    /// Register a version from a STAC-MLM item with its assets, or from model files
+    #[command(after_help = "\
+Examples:
+  tidegate model register --stac stac_item.json
+  tidegate model register fraud.onnx --name fraud-detection --version 2.0.0 --type Classification")]
+    Register(RegisterArgs),
+    /// List models
+    List(ListArgs),
+    /// Show a model and its versions
+    Show(NamedArgs),
+    /// Archive a model: it is kept, but no longer listed, and its name is free again
+    Archive(NamedArgs),
+}
+
+#[derive(Args)]
+pub struct RegisterArgs {
+    /// The model's files; the first that can run is the one that does
+    files: Vec<PathBuf>,
+    /// A STAC-MLM item: names, classes, scaling and files come from it
+    #[arg(long, value_name = "ITEM.json")]
+    stac: Option<PathBuf>,
+    /// The model's name: lowercase letters, digits, `-`, `_`, `.`
+    #[arg(long, required_unless_present = "stac")]
+    name: Option<String>,
+    /// A semantic version, such as 1.0.0
+    #[arg(long, required_unless_present = "stac")]
+    version: Option<String>,
+    /// What it was made with: ONNX, PyTorch, TensorFlow, ScikitLearn, XGBoost, LightGBM, Custom
+    #[arg(long)]
+    framework: Option<String>,
+    /// What it does: Classification, Regression, ComputerVision, ...
+    #[arg(long = "type", value_name = "TYPE")]
+    model_type: Option<String>,
+    #[arg(long)]
+    description: Option<String>,
+    #[arg(long)]
+    owner: Option<String>,
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+#[derive(Args)]
+pub struct ListArgs {
+    #[arg(long)]
+    framework: Option<String>,
+    #[arg(long = "type", value_name = "TYPE")]
+    model_type: Option<String>,
+    #[arg(long)]
+    tag: Option<String>,
+    #[arg(long)]
+    owner: Option<String>,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+#[derive(Args)]
+pub struct NamedArgs {
+    /// The model's name or id
+    model: String,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+pub async fn run(command: ModelCommand) -> anyhow::Result<()> {
+    match command {
+        ModelCommand::Register(args) => register(&args).await,
+        ModelCommand::List(args) => list(&args).await,
+        ModelCommand::Show(args) => show(&args).await,
+        ModelCommand::Archive(args) => {
+            args.server.client()?.delete(&format!("/api/v1/models/{}", args.model)).await?;
+            say(format!("archived {}", args.model));
+            Ok(())
+        }
+    }
+}
+
+async fn register(args: &RegisterArgs) -> anyhow::Result<()> {
+    let mut files = args.files.clone();
+    if let Some(item) = &args.stac {
+        files.extend(item_files(item)?);
+    }
+    if files.is_empty() {
+        bail!("name the model's files, or a STAC item with --stac");
+    }
+    let registered = args.server.client()?.register(&metadata(args), args.stac.as_deref(), &files).await?;
+    let text = |key: &str| registered[key].as_str().unwrap_or_default().to_owned();
+    say(format!("registered {} {} ({})", text("name"), text("version"), text("versionId")));
+    for artifact in registered["artifacts"].as_array().into_iter().flatten() {
+        let size = artifact["sizeBytes"].as_u64().unwrap_or_default();
+        let (name, format) = (artifact["name"].as_str(), artifact["format"].as_str());
+        say(format!("  {} {} {size} bytes", name.unwrap_or_default(), format.unwrap_or_default()));
+    }
+    say(format!("next: tidegate deploy {}", text("name")));
+    Ok(())
+}
+
+/// The files that the item's assets name, all of them there and inside the item's folder.
+pub fn item_files(item_path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let text = std::fs::read_to_string(item_path)
+        .with_context(|| format!("failed to read the STAC item `{}`", item_path.display()))?;
+    let json =
+        serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", item_path.display()))?;
+    let item = ModelItem::parse(&json)?;
+    let folder = item_path.parent().unwrap_or(Path::new("."));
+    item.assets.iter().map(|asset| Ok(tidegate_geo::resolve_href(folder, &asset.href)?)).collect()
+}
+
+fn metadata(args: &RegisterArgs) -> Value {
+    let fields = [
+        ("name", &args.name),
+        ("version", &args.version),
+        ("framework", &args.framework),
+        ("type", &args.model_type),
+        ("description", &args.description),
+        ("owner", &args.owner),
+    ];
+    let mut metadata = Map::new();
+    for (key, value) in fields {
+        if let Some(value) = value {
+            metadata.insert(key.to_owned(), json!(value));
+        }
+    }
+    // Without an item, the file itself says what it was made with.
+    if args.stac.is_none() && args.framework.is_none() {
+        metadata.insert("framework".to_owned(), json!(guess_framework(&args.files)));
+    }
+    if !args.tags.is_empty() {
+        metadata.insert("tags".to_owned(), json!(args.tags));
+    }
+    Value::Object(metadata)
+}
+
+fn guess_framework(files: &[PathBuf]) -> &'static str {
+    let extension = files.first().and_then(|file| file.extension()).and_then(|extension| extension.to_str());
+    match extension {
+        Some("onnx") => "ONNX",
+        Some("pt" | "pth") => "PyTorch",
+        _ => "Custom",
+    }
+}
+
+async fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let filters = [
+        ("framework", &args.framework),
+        ("type", &args.model_type),
+        ("tag", &args.tag),
+        ("owner", &args.owner),
+    ];
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", "100");
+    for (key, value) in fields_given(&filters) {
+        query.append_pair(key, value);
+    }
+    let listed = args.server.client()?.get(&format!("/api/v1/models?{}", query.finish())).await?;
+    say(format!("{:<32} {:<12} {:<14} {}", "NAME", "PRODUCTION", "FRAMEWORK", "TYPE"));
+    for model in listed["models"].as_array().into_iter().flatten() {
+        let text = |key: &str| model[key].as_str().unwrap_or("-").to_owned();
+        say(format!(
+            "{:<32} {:<12} {:<14} {}",
+            text("name"),
+            text("activeVersion"),
+            text("framework"),
+            text("type")
+        ));
+    }
+    Ok(())
+}
+
+fn fields_given<'a>(
+    fields: &'a [(&'static str, &'a Option<String>)],
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    fields.iter().filter_map(|(key, value)| value.as_deref().map(|value| (*key, value)))
+}
+
+async fn show(args: &NamedArgs) -> anyhow::Result<()> {
+    let model = args.server.client()?.get(&format!("/api/v1/models/{}", args.model)).await?;
+    say(serde_json::to_string_pretty(&model)?);
+    Ok(())
+}

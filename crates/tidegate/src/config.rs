@@ -1,0 +1,384 @@
+//! Configuration: `tidegate.toml`, environment and flags.
+//!
+//! Precedence, weakest first: the defaults below; the file (`--config`, else `./tidegate.toml` where it exists);
+//! environment variables `TIDEGATE_<SECTION>__<KEY>`; command-line flags. An unknown key or a value of the wrong type is
+//! an error that names the key and where it was set.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use tidegate_core::{Environment, StrategyKind};
+use tidegate_serve::RuntimeChoice;
+use tidegate_store::ArtifactLocation;
+
+/// The file that is read when `--config` names none.
+const DEFAULT_FILE: &str = "tidegate.toml";
+
+/// What S3-compatible stores expect when none is set.
+const DEFAULT_REGION: &str = "us-east-1";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything is kept that no other setting places elsewhere.
+    pub data_dir: PathBuf,
+    pub server: ServerConfig,
+    pub database: DatabaseConfig,
+    pub artifacts: ArtifactsConfig,
+    pub runtime: RuntimeConfig,
+    pub deployments: DeploymentsConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    pub listen: SocketAddr,
+    /// How long requests in flight may take to finish at shutdown, in seconds.
+    pub shutdown_grace_s: u64,
+    /// The largest JSON or image body of an inference request, in MiB.
+    pub max_request_mib: u64,
+    /// The largest image, in million pixels.
+    pub max_image_megapixels: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`. Default: SQLite in the data folder.
+    pub url: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArtifactsConfig {
+    /// A folder, or `s3://BUCKET/PREFIX`. Default: `artifacts` in the data folder.
+    pub location: Option<String>,
+    /// Folders from which `artifactPath: file://...` may register; none by default.
+    pub import_roots: Vec<PathBuf>,
+    /// The largest artifact, in MiB.
+    pub max_artifact_mib: u64,
+    pub s3: S3Config,
+}
+
+/// For S3-compatible stores; unset keys mean AWS.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3Config {
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<String>,
+    pub allow_http: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeConfig {
+    /// `auto`, `onnxruntime` or `rten`.
+    pub engine: RuntimeChoice,
+    /// The ONNX Runtime library, where it is not found by itself.
+    pub onnxruntime_library: Option<PathBuf>,
+    /// Threads that run models. Default: one per core.
+    pub workers: Option<usize>,
+    /// Requests that may wait for a thread; more are answered 503 at once.
+    pub queue_limit: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploymentsConfig {
+    pub default_strategy: StrategyKind,
+    /// Where a request without an environment goes.
+    pub default_environment: Environment,
+    /// More deployments than this at once wait as Pending, in order.
+    pub max_concurrent: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A level (`info`) or `tracing` directives (`info,tidegate_serve=debug`).
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("tidegate-data"),
+            server: ServerConfig::default(),
+            database: DatabaseConfig::default(),
+            artifacts: ArtifactsConfig::default(),
+            runtime: RuntimeConfig::default(),
+            deployments: DeploymentsConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            shutdown_grace_s: 30,
+            max_request_mib: 64,
+            max_image_megapixels: 100,
+        }
+    }
+}
+
+impl Default for ArtifactsConfig {
+    fn default() -> Self {
+        Self { location: None, import_roots: Vec::new(), max_artifact_mib: 2048, s3: S3Config::default() }
+    }
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self { engine: RuntimeChoice::Auto, onnxruntime_library: None, workers: None, queue_limit: 256 }
+    }
+}
+
+impl Default for DeploymentsConfig {
+    fn default() -> Self {
+        Self {
+            default_strategy: StrategyKind::BlueGreen,
+            default_environment: Environment::Production,
+            max_concurrent: 5,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// What the command line sets; `None` leaves the weaker sources in force.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigFlags {
+    /// The configuration file [default: ./tidegate.toml where it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Where database, artifacts and caches are kept [default: ./tidegate-data]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    pub data_dir: Option<PathBuf>,
+    /// The database: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, value_name = "URL", global = true)]
+    pub database: Option<String>,
+    /// The artifact store: a folder or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "LOCATION", global = true)]
+    pub artifacts: Option<String>,
+    /// What runs models: auto, onnxruntime or rten
+    #[arg(long, value_name = "ENGINE", global = true)]
+    pub engine: Option<RuntimeChoice>,
+    /// The address to listen on [default: 127.0.0.1:5000]
+    #[arg(long, value_name = "HOST:PORT", global = true)]
+    pub listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Reads all sources.
+    pub fn load(flags: &ConfigFlags) -> anyhow::Result<Self> {
+        let file = match &flags.config {
+            Some(path) if !path.is_file() => {
+                bail!("the configuration file `{}` does not exist", path.display())
+            }
+            Some(path) => path.clone(),
+            None => PathBuf::from(DEFAULT_FILE),
+        };
+        let figment = Figment::from(Serialized::defaults(Config::default()))
+            .merge(Toml::file(&file))
+            .merge(Env::prefixed("TIDEGATE_").split("__").ignore(&["test_data", "test_postgres", "test_s3"]));
+        let mut config: Config = figment.extract().map_err(|error| anyhow::anyhow!(explain(error, &file)))?;
+        config.apply(flags);
+        Ok(config)
+    }
+
+    fn apply(&mut self, flags: &ConfigFlags) {
+        let flags = flags.clone();
+        self.data_dir = flags.data_dir.unwrap_or_else(|| std::mem::take(&mut self.data_dir));
+        self.database.url = flags.database.or_else(|| self.database.url.take());
+        self.artifacts.location = flags.artifacts.or_else(|| self.artifacts.location.take());
+        self.runtime.engine = flags.engine.unwrap_or(self.runtime.engine);
+        self.server.listen = flags.listen.unwrap_or(self.server.listen);
+    }
+
+    pub fn database_url(&self) -> String {
+        let default = || format!("sqlite://{}", self.data_dir.join("tidegate.db").display());
+        self.database.url.clone().unwrap_or_else(default)
+    }
+
+    pub fn artifact_location(&self) -> anyhow::Result<ArtifactLocation> {
+        let Some(location) = &self.artifacts.location else {
+            return Ok(ArtifactLocation::Folder(self.data_dir.join("artifacts")));
+        };
+        let Some(rest) = location.strip_prefix("s3://") else {
+            if location.contains("://") {
+                bail!("artifacts.location: `{location}` is neither a folder nor s3://BUCKET/PREFIX");
+            }
+            return Ok(ArtifactLocation::Folder(PathBuf::from(location)));
+        };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            bail!("artifacts.location: `{location}` names no bucket; write s3://BUCKET/PREFIX");
+        }
+        let s3 = self.artifacts.s3.clone();
+        Ok(ArtifactLocation::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+            endpoint: s3.endpoint,
+            region: s3.region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+            access_key_id: s3.access_key_id.or_else(|| environment("AWS_ACCESS_KEY_ID")),
+            secret_access_key: s3.secret_access_key.or_else(|| environment("AWS_SECRET_ACCESS_KEY")),
+            allow_http: s3.allow_http,
+        })
+    }
+
+    /// Where the ONNX Runtime library may lie, most wanted first.
+    pub fn onnxruntime_candidates(&self) -> Vec<PathBuf> {
+        let mut candidates = Vec::new();
+        candidates.extend(self.runtime.onnxruntime_library.clone());
+        candidates.extend(environment("ORT_DYLIB_PATH").map(PathBuf::from));
+        let library = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let beside_us = std::env::current_exe().ok();
+        if let Some(folder) = beside_us.as_deref().and_then(Path::parent) {
+            candidates.push(folder.join(&library));
+            candidates.push(folder.join("../lib").join(&library));
+            // A checkout: target/{release,debug}/tidegate beside .tools, where the install script puts it.
+            candidates.push(folder.join("../../.tools/onnxruntime").join(&library));
+        }
+        candidates.push(self.data_dir.join("lib").join(&library));
+        candidates.push(Path::new(".tools/onnxruntime").join(&library));
+        candidates
+    }
+
+    /// The file that `tidegate config` prints: every key with the value in force, secrets masked.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        let mut shown = self.clone();
+        if let Some(secret) = &mut shown.artifacts.s3.secret_access_key {
+            *secret = "********".to_owned();
+        }
+        if let Some(url) = &mut shown.database.url {
+            *url = mask_password(url);
+        }
+        toml::to_string_pretty(&shown).context("failed to write the configuration as TOML")
+    }
+}
+
+/// A database URL without its password, for logs.
+pub fn mask_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            let masked = parsed.set_password(Some("********")).is_ok();
+            if masked { parsed.to_string() } else { "********".to_owned() }
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Which key is wrong, where it was set, and why: one line each.
+fn explain(error: figment::Error, file: &Path) -> String {
+    let lines: Vec<String> = error
+        .into_iter()
+        .map(|fault| {
+            let mut path = fault.path.clone();
+            if let figment::error::Kind::UnknownField(field, _) = &fault.kind
+                && path.last() != Some(field)
+            {
+                path.push(field.clone());
+            }
+            let key = path.join(".");
+            let origin = match &fault.metadata {
+                Some(metadata) if metadata.name.contains("environment") => {
+                    format!("environment variable TIDEGATE_{}", path.join("__").to_uppercase())
+                }
+                Some(metadata) if metadata.name.contains("TOML") => format!("`{}`", file.display()),
+                _ => "the configuration".to_owned(),
+            };
+            format!("configuration key `{key}` in {origin}: {}", fault.kind)
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Variables that are other programs' conventions.
+#[expect(clippy::disallowed_methods, reason = "the binary is where the environment is read")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(toml: &str) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tidegate.toml");
+        std::fs::write(&path, toml).unwrap();
+        Config::load(&ConfigFlags { config: Some(path), ..Default::default() })
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults_and_flags_win_over_the_file() {
+        let config = load_text("").unwrap();
+        assert_eq!(config.database_url(), "sqlite://tidegate-data/tidegate.db");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.toml");
+        std::fs::write(&path, "data_dir = \"from-file\"\n[server]\nlisten = \"127.0.0.1:6000\"\n").unwrap();
+        let flags =
+            ConfigFlags { config: Some(path), data_dir: Some("from-flag".into()), ..Default::default() };
+        let config = Config::load(&flags).unwrap();
+        assert_eq!(config.data_dir, PathBuf::from("from-flag"));
+        assert_eq!(config.server.listen.port(), 6000);
+    }
+
+    #[test]
+    fn every_error_names_the_key() {
+        let cases = [
+            ("[server]\nlisten = 5", "server.listen"),
+            ("[server]\nlissten = \"x\"", "server.lissten"),
+            ("[runtime]\nengine = \"torch\"", "runtime.engine"),
+            ("[deployments]\ndefault_strategy = \"Bluegrin\"", "deployments.default_strategy"),
+            ("colour = 1", "colour"),
+        ];
+        for (toml, key) in cases {
+            let message = load_text(toml).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{key}`")), "{toml}: {message}");
+        }
+    }
+
+    #[test]
+    fn artifact_locations_are_folders_or_buckets() {
+        let located = |location: &str| {
+            let mut config = Config::default();
+            config.artifacts.location = Some(location.to_owned());
+            config.artifact_location()
+        };
+        assert!(matches!(located("some/folder"), Ok(ArtifactLocation::Folder(_))));
+        assert!(matches!(
+            located("s3://bucket/a/b/"),
+            Ok(ArtifactLocation::S3 { bucket, prefix, .. }) if bucket == "bucket" && prefix == "a/b"
+        ));
+        assert!(located("s3:///x").is_err() && located("ftp://x").is_err());
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(mask_password("postgres://u:secret@h/d"), "postgres://u:********@h/d");
+        assert_eq!(mask_password("sqlite://a.db"), "sqlite://a.db");
+    }
+}

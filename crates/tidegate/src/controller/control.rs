@@ -1,0 +1,188 @@
+//! What the API may ask of the controller.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use tidegate_api::{CommandError, CreateDeploymentError, DeploymentControl, NewDeployment};
+use tidegate_core::{DeploymentId, DeploymentStatus, Route, VersionId};
+use tidegate_delivery::{Command, EventKind, Phase, Plan, Rollout};
+use tidegate_store::{CreateError, DeploymentFilter, DeploymentRecord, NewEvent, Page};
+
+use super::Controller;
+use super::apply::{ApplyError, rollback_event, rollout_of};
+
+/// How long a command waits to answer with the end of what it started, before it answers with how far that has come.
+const COMMAND_WAIT: Duration = Duration::from_secs(30);
+
+#[async_trait]
+impl DeploymentControl for Controller {
+    async fn create(&self, new: NewDeployment) -> Result<DeploymentRecord, CreateDeploymentError> {
+        let NewDeployment { model, version, environment, strategy, initiated_by } = new;
+        let route = self.store.routes.get(environment, &model.id).await?;
+        let previous = route.as_ref().and_then(serving);
+        if previous.as_ref() == Some(&version.id) {
+            return Err(CreateDeploymentError::AlreadyServing { version: version.version });
+        }
+        let now = self.clock.now();
+        let plan = Plan {
+            deployment_id: self.ids.next(now),
+            model_id: model.id,
+            environment,
+            candidate: version.id,
+            previous,
+            strategy,
+        };
+        let rollout = Rollout::new(plan.clone());
+        let record = DeploymentRecord {
+            id: plan.deployment_id,
+            model_id: plan.model_id,
+            version_id: plan.candidate,
+            previous_version_id: plan.previous,
+            environment,
+            strategy: plan.strategy.kind(),
+            strategy_config: plan.strategy.to_json(),
+            status: rollout.status(),
+            progress_percentage: 0,
+            traffic_percentage: 0,
+            initiated_by: initiated_by.clone(),
+            started_at: now,
+            completed_at: None,
+            rolled_back_at: None,
+            error_message: None,
+            validation_result: None,
+            state: serde_json::to_value(&rollout).expect("a rollout is plain data with string keys"),
+            revision: 0,
+            is_settled: false,
+        };
+        let created = NewEvent {
+            at: now,
+            kind: "created".to_owned(),
+            message: format!(
+                "{initiated_by} asked for {} {} in {environment} by {}",
+                model.name,
+                version.version,
+                plan.strategy.kind()
+            ),
+            evidence: json!({"by": initiated_by}),
+        };
+        match self.store.deployments.create(&record, &[created]).await {
+            Ok(()) => {}
+            Err(CreateError::InProgress { deployment_id }) => {
+                return Err(CreateDeploymentError::InProgress { deployment_id });
+            }
+            Err(CreateError::Store(error)) => return Err(error.into()),
+        }
+        self.changed.notify_waiters();
+        Ok(record)
+    }
+
+    async fn rollback(
+        &self,
+        id: &DeploymentId,
+        by: &str,
+        reason: &str,
+    ) -> Result<DeploymentRecord, CommandError> {
+        let record = self.record(id).await.map_err(command_error)?;
+        self.refuse_if_past(&record, "roll back").await?;
+        let event = |rollout: &Rollout, route: Option<&Route>| {
+            still_serving(rollout, route).then(|| rollback_event(by, reason, rollout, route))
+        };
+        let record = self.apply(id, None, event).await.map_err(command_error)?;
+        let record = self.wait_for_end(record).await?;
+        if record.status != DeploymentStatus::RolledBack && record.is_settled {
+            let reason = "the rollback did not take effect: see the deployment's events".to_owned();
+            return Err(CommandError::Refused { reason });
+        }
+        Ok(record)
+    }
+
+    async fn cancel(
+        &self,
+        id: &DeploymentId,
+        by: &str,
+        reason: &str,
+    ) -> Result<DeploymentRecord, CommandError> {
+        let record = self.record(id).await.map_err(command_error)?;
+        if !record.status.in_progress() {
+            let reason =
+                format!("the deployment is {}; only one in progress can be cancelled", record.status);
+            return Err(CommandError::Refused { reason });
+        }
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        let command = EventKind::Command(Command::Cancel { by, reason });
+        self.apply(id, None, |_, _| Some(command.clone())).await.map_err(command_error)
+    }
+}
+
+impl Controller {
+    async fn refuse_if_past(&self, record: &DeploymentRecord, what: &str) -> Result<(), CommandError> {
+        let refused = |reason| Err(CommandError::Refused { reason });
+        if record.status.in_progress() {
+            return Ok(());
+        }
+        if record.status != DeploymentStatus::Active {
+            return refused(format!(
+                "the deployment is already {}; there is nothing to {what}",
+                record.status
+            ));
+        }
+        let filter = DeploymentFilter {
+            model_id: Some(record.model_id.clone()),
+            environment: Some(record.environment),
+            ..DeploymentFilter::default()
+        };
+        let page = Page { limit: 1, offset: 0 };
+        let newest = self.store.deployments.list(&filter, page).await?.items.into_iter().next();
+        if let Some(newer) = newest.filter(|newest| newest.id != record.id && newest.status.in_progress()) {
+            return refused(format!(
+                "deployment `{}` is in progress here; {what} or cancel that one",
+                newer.id
+            ));
+        }
+        let rollout = rollout_of(record).map_err(command_error)?;
+        let route = self.store.routes.get(record.environment, &record.model_id).await?;
+        if still_serving(&rollout, route.as_ref()) {
+            return Ok(());
+        }
+        let decided_by =
+            route.map_or_else(String::new, |route| format!(": `{}` decided last", route.deployment_id));
+        refused(format!("another deployment has replaced what this one served{decided_by}"))
+    }
+
+    /// Waits while a rollback that must first load the previous version is under way.
+    async fn wait_for_end(&self, mut record: DeploymentRecord) -> Result<DeploymentRecord, CommandError> {
+        let deadline = tokio::time::Instant::now() + COMMAND_WAIT;
+        loop {
+            let changed = self.changed.notified();
+            let rollout = rollout_of(&record).map_err(command_error)?;
+            if !matches!(rollout.phase, Phase::Restoring { .. }) || tokio::time::Instant::now() >= deadline {
+                return Ok(record);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(super::POLL_INTERVAL) => {}
+            }
+            record = self.record(&record.id).await.map_err(command_error)?;
+        }
+    }
+}
+
+/// Whether a finished deployment's version is still what the route names; one in progress always counts.
+fn still_serving(rollout: &Rollout, route: Option<&Route>) -> bool {
+    rollout.status() != DeploymentStatus::Active
+        || route.and_then(serving).as_ref() == Some(&rollout.plan.candidate)
+}
+
+/// The version with the most traffic.
+fn serving(route: &Route) -> Option<VersionId> {
+    route.arms.iter().max_by_key(|arm| arm.weight).map(|arm| arm.version_id.clone())
+}
+
+fn command_error(error: ApplyError) -> CommandError {
+    match error {
+        ApplyError::NotFound(_) => CommandError::NotFound,
+        ApplyError::Store(error) => CommandError::Store(error),
+        error => CommandError::Refused { reason: error.to_string() },
+    }
+}

@@ -1,0 +1,144 @@
+//! Driving one deployment, from wherever it stands to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::{DeploymentId, Timestamp};
+use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
+use tidegate_serve::Slot;
+use tidegate_store::{DeploymentFilter, DeploymentRecord, Fence, Page};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{ApplyError, rollout_of};
+use super::{Controller, LEASE_TTL, POLL_INTERVAL};
+
+/// Outcomes that may wait for the driver: one per phase, and the observations of a slow store.
+const OUTCOME_BUFFER: usize = 16;
+
+/// The work of a phase, being done.
+struct Working {
+    epoch: u64,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Takes the lease, if it is free, and drives until the deployment is settled, the lease is lost, or the process stops.
+pub(super) async fn drive(
+    controller: &Arc<Controller>,
+    id: &DeploymentId,
+    stop: &CancellationToken,
+) -> Result<(), ApplyError> {
+    let lease = format!("deployment/{id}");
+    let Some(mut fence) = acquire(controller, &lease).await? else { return Ok(()) };
+    let result = drive_held(controller, id, &mut fence, stop).await;
+    if let Err(error) = controller.store.leases.release(&lease, &fence.holder, fence.generation).await {
+        tracing::debug!(%error, lease, "failed to release a lease; it runs out by itself");
+    }
+    result
+}
+
+async fn drive_held(
+    controller: &Arc<Controller>,
+    id: &DeploymentId,
+    fence: &mut Fence,
+    stop: &CancellationToken,
+) -> Result<(), ApplyError> {
+    let (outcomes, mut inbox) = mpsc::channel::<(u64, Outcome)>(OUTCOME_BUFFER);
+    // Keeps the candidate loaded between the phases that need it, until the route names it.
+    let held: Arc<std::sync::Mutex<Option<Arc<Slot>>>> = Arc::default();
+    let mut working: Option<Working> = None;
+    loop {
+        let changed = controller.changed.notified();
+        let record = controller.record(id).await?;
+        let rollout = rollout_of(&record)?;
+        if rollout.is_settled() {
+            return Ok(());
+        }
+        if let Some(kind) = due_event(controller, &record, &rollout).await? {
+            controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
+            continue;
+        }
+        if working.as_ref().map(|working| working.epoch) != Some(rollout.epoch) {
+            working = rollout.work().map(|work| {
+                let (controller, outcomes) = (Arc::clone(controller), outcomes.clone());
+                let (epoch, held) = (rollout.epoch, Arc::clone(&held));
+                let perform = async move { controller.perform(work, epoch, &held, &outcomes).await };
+                Working { epoch, task: tokio::spawn(perform) }
+            });
+        }
+        tokio::select! {
+            Some((epoch, outcome)) = inbox.recv() => {
+                let kind = EventKind::Outcome { epoch, outcome };
+                controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
+            }
+            () = changed => {}
+            () = tokio::time::sleep(until_wake(controller.clock.now(), rollout.next_wake())) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        match acquire(controller, &fence.lease).await? {
+            Some(renewed) if renewed.generation == fence.generation => {}
+            _ => return Err(ApplyError::Fenced),
+        }
+    }
+}
+
+/// What is due by itself: a turn, a time that has come, a newer deployment.
+async fn due_event(
+    controller: &Controller,
+    record: &DeploymentRecord,
+    rollout: &Rollout,
+) -> Result<Option<EventKind>, ApplyError> {
+    match rollout.phase {
+        Phase::Pending => {
+            let ahead = controller.store.deployments.unsettled().await?;
+            let running =
+                ahead.iter().filter(|other| other.id < record.id && other.status.in_progress()).count();
+            Ok((running < controller.settings.max_concurrent).then_some(EventKind::Start))
+        }
+        Phase::KeepingPrevious { .. } => {
+            let newest = newest_of_pair(controller, record).await?;
+            if let Some(newer) = newest.filter(|newest| newest.id != record.id) {
+                return Ok(Some(EventKind::Superseded { by: newer.id }));
+            }
+            Ok(tick_if_due(controller.clock.now(), rollout))
+        }
+        _ => Ok(tick_if_due(controller.clock.now(), rollout)),
+    }
+}
+
+fn tick_if_due(now: Timestamp, rollout: &Rollout) -> Option<EventKind> {
+    rollout.next_wake().filter(|wake| now >= *wake).map(|_| EventKind::Tick)
+}
+
+/// The newest deployment of the same (model, environment).
+async fn newest_of_pair(
+    controller: &Controller,
+    record: &DeploymentRecord,
+) -> Result<Option<DeploymentRecord>, ApplyError> {
+    let filter = DeploymentFilter {
+        model_id: Some(record.model_id.clone()),
+        environment: Some(record.environment),
+        ..DeploymentFilter::default()
+    };
+    let page = Page { limit: 1, offset: 0 };
+    Ok(controller.store.deployments.list(&filter, page).await?.items.into_iter().next())
+}
+
+async fn acquire(controller: &Controller, lease: &str) -> Result<Option<Fence>, ApplyError> {
+    let holder = controller.settings.holder.clone();
+    let now = controller.clock.now();
+    let generation = controller.store.leases.acquire(lease, &holder, now, LEASE_TTL).await?;
+    Ok(generation.map(|generation| Fence { lease: lease.to_owned(), holder, generation }))
+}
+
+fn until_wake(now: Timestamp, wake: Option<Timestamp>) -> Duration {
+    let Some(wake) = wake else { return POLL_INTERVAL };
+    Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO).min(POLL_INTERVAL)
+}

@@ -1,0 +1,174 @@
+//! Performing what a phase asks for. Everything here may be done twice, and is, after a crash.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidegate_core::VersionId;
+use tidegate_delivery::{Observation, Outcome, ValidationReport, Work};
+use tidegate_serve::{Slot, probe};
+use tokio::sync::mpsc;
+
+use super::Controller;
+use super::placement::PlaceError;
+
+/// How often what the candidate answers is reported.
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long to wait before asking an overloaded server for a smoke-test prediction again.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
+
+/// The driver's grip on a slot between phases.
+type Held = Mutex<Option<Arc<Slot>>>;
+
+impl Controller {
+    /// Performs `work` and reports its outcome under `epoch`. The driver aborts it when the phase changes.
+    pub(super) async fn perform(
+        &self,
+        work: Work,
+        epoch: u64,
+        held: &Held,
+        outcomes: &mpsc::Sender<(u64, Outcome)>,
+    ) {
+        let outcome = match work {
+            Work::Validate { version } => Outcome::Validated(self.validate(&version, held).await),
+            Work::AwaitLoaded { version } => self.await_loaded(&version, held).await,
+            Work::SmokeTest { version, samples } => {
+                let fault = self.smoke_test(&version, samples).await.err();
+                Outcome::SmokeTested { samples, fault }
+            }
+            Work::Observe { version } => return self.observe(&version, epoch, outcomes).await,
+        };
+        // The driver may be gone already; then another one does the work again.
+        let _ = outcomes.send((epoch, outcome)).await;
+    }
+
+    /// The gates before traffic, in an order in which each makes sense only after the one before.
+    async fn validate(&self, version_id: &VersionId, held: &Held) -> ValidationReport {
+        let mut report = ValidationReport::default();
+        let version = match self.store.versions.get(version_id).await {
+            Ok(Some(version)) => version,
+            Ok(None) => {
+                report.check("registry", Err("the version is not in the registry".to_owned()));
+                return report;
+            }
+            Err(error) => {
+                report.check("registry", Err(error.to_string()));
+                return report;
+            }
+        };
+        let artifact = &version.primary;
+        let limit = self.settings.max_artifact_bytes;
+        let size = match artifact.size_bytes {
+            bytes if bytes > limit => Err(format!("{bytes} bytes; at most {limit} are allowed")),
+            bytes => Ok(format!("{bytes} bytes of at most {limit}")),
+        };
+        report.check("size", size);
+        let digest = self.artifacts.verify(&artifact.path, &artifact.sha256).await;
+        let digest = digest.map(|()| format!("`{}` has SHA-256 {}", artifact.name, artifact.sha256));
+        if !report.check("artifact", digest.map_err(|error| error.to_string())) {
+            return report;
+        }
+        let slot = match self.placement.load(version_id).await {
+            Ok(slot) => slot,
+            Err(error) => {
+                let check = if matches!(error, PlaceError::NotRunnable { .. }) { "format" } else { "load" };
+                report.check(check, Err(error.to_string()));
+                return report;
+            }
+        };
+        *held.lock().expect("never held across a panic") = Some(Arc::clone(&slot));
+        let schema = match &version.signature {
+            Some(declared) if declared != slot.signature() => {
+                Err("the model's inputs and outputs differ from those registered".to_owned())
+            }
+            _ => Ok(describe_signature(&slot)),
+        };
+        report.check("schema", schema);
+        let probe = self.predict_probe(&slot, 0).await;
+        report.check(
+            "probe",
+            probe.map(|()| "a probe prediction has the declared outputs, all finite".to_owned()),
+        );
+        report
+    }
+
+    async fn await_loaded(&self, version_id: &VersionId, held: &Held) -> Outcome {
+        let slot = match self.placement.load(version_id).await {
+            Ok(slot) => slot,
+            Err(error) => return Outcome::LoadFailed { reason: error.to_string() },
+        };
+        *held.lock().expect("never held across a panic") = Some(Arc::clone(&slot));
+        if let Err(error) = self.placement.follow_all().await {
+            return Outcome::LoadFailed { reason: error.to_string() };
+        }
+        let memory = slot
+            .resident_bytes()
+            .map_or_else(String::new, |bytes| format!(", about {} MB resident", bytes / 1_000_000));
+        let detail = format!(
+            "in {:.2} s, {:.1} ms a probe prediction{memory}",
+            slot.loaded_in().as_secs_f64(),
+            slot.warm_latency().as_secs_f64() * 1e3
+        );
+        Outcome::Loaded { detail }
+    }
+
+    async fn smoke_test(&self, version_id: &VersionId, samples: u32) -> Result<(), String> {
+        let slot = self.placement.load(version_id).await.map_err(|error| error.to_string())?;
+        for sample in 0..samples {
+            let seed = u64::from(sample) + 1;
+            self.predict_probe(&slot, seed)
+                .await
+                .map_err(|fault| format!("sample {seed} of {samples}: {fault}"))?;
+        }
+        Ok(())
+    }
+
+    /// One synthetic prediction through the queue that users' requests take.
+    async fn predict_probe(&self, slot: &Arc<Slot>, seed: u64) -> Result<(), String> {
+        loop {
+            let inputs = probe::probe_inputs(slot.signature(), seed);
+            match self.server.infer(slot, inputs).await {
+                Ok(inference) => return probe::check_outputs(slot.signature(), &inference.outputs),
+                Err(tidegate_serve::InferError::Overloaded) => tokio::time::sleep(OVERLOAD_PAUSE).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Reports what the version has answered since now, until aborted.
+    async fn observe(&self, version_id: &VersionId, epoch: u64, outcomes: &mpsc::Sender<(u64, Outcome)>) {
+        let start = self.answered(version_id);
+        loop {
+            tokio::time::sleep(OBSERVE_INTERVAL).await;
+            let now = self.answered(version_id);
+            let seen = Observation {
+                requests: now.requests.saturating_sub(start.requests),
+                failures: now.failures.saturating_sub(start.failures),
+            };
+            if outcomes.send((epoch, Outcome::Observed(seen))).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What this process's slot of the version has answered since it was loaded.
+    fn answered(&self, version_id: &VersionId) -> Observation {
+        let loaded = self.server.loaded();
+        let slot = loaded.iter().find(|slot| slot.version_id == *version_id);
+        slot.map_or_else(Observation::default, |slot| Observation {
+            requests: slot.requests,
+            failures: slot.errors,
+        })
+    }
+}
+
+fn describe_signature(slot: &Slot) -> String {
+    let side = |specs: &[tidegate_core::TensorSpec]| {
+        let specs: Vec<_> = specs
+            .iter()
+            .map(|spec| format!("{} {} {}", spec.name, spec.datatype, spec.shape_text()))
+            .collect();
+        specs.join(", ")
+    };
+    format!("takes {}; gives {}", side(&slot.signature().inputs), side(&slot.signature().outputs))
+}
