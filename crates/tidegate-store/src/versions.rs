@@ -141,6 +141,12 @@ async fn insert_artifacts(tx: &mut Tx, version: &Version) -> Result<(), StoreErr
     const INSERT: &str = "INSERT INTO artifacts
             (version_id, name, position, path, format, sha256, size_bytes, is_primary)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    if !version.artifacts.contains(&version.primary) {
+        return Err(StoreError::of_content(
+            "register a version",
+            "its primary artifact is not among its artifacts",
+        ));
+    }
     for (position, artifact) in (0u64..).zip(&version.artifacts) {
         let insert = sql("register an artifact", INSERT)
             .bind(version.id.as_str())

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::Db;
@@ -147,12 +148,16 @@ async fn connect_postgres(url: &str) -> Result<Db, ConnectError> {
     let options = PgConnectOptions::from_str(url).map_err(|source| ConnectError::InvalidUrl { source })?;
     let database =
         format!("`{}` on {}", options.get_database().unwrap_or(options.get_username()), options.get_host());
+    let options = options.application_name("tidegate");
+    // Tried once outside the pool, which would hide behind its time limit why there is no connection.
+    let tried = PgConnection::connect_with(&options).await;
+    let tried = tried.map_err(|source| ConnectError::Open { database: database.clone(), source })?;
+    // An error while saying goodbye changes nothing.
+    let _ = tried.close().await;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options.application_name("tidegate"))
-        .await
-        .map_err(|source| ConnectError::Open { database: database.clone(), source })?;
+        .connect_lazy_with(options);
     migrator().run(&pool).await.map_err(|source| ConnectError::Migrate { database, source })?;
     Ok(Db::Postgres(pool))
 }

@@ -1,0 +1,64 @@
+//! What the repositories promise, on whichever database. Each case is written once and runs on both.
+
+mod deployments;
+mod inferences;
+mod leases;
+mod models;
+mod routes;
+mod versions;
+
+use crate::bench::{self, Case, cases};
+use crate::postgres::Server;
+
+fn all() -> Vec<Case> {
+    cases![
+        models::reads_back_what_was_registered,
+        models::finds_by_id_before_name,
+        models::filters_match_exactly,
+        models::pages_newest_first,
+        models::an_archived_name_may_be_taken_again,
+        versions::reads_back_what_was_registered,
+        versions::joins_the_live_model_of_that_name,
+        versions::a_duplicate_leaves_nothing,
+        versions::artifacts_without_the_primary_are_refused,
+        versions::one_of_many_registers_the_same_version,
+        versions::two_versions_of_a_new_model_at_once,
+        versions::the_highest_number_is_the_latest,
+        versions::every_artifact_has_its_key,
+        deployments::reads_back_what_was_created,
+        deployments::one_in_progress_per_model_and_environment,
+        deployments::one_of_many_creates,
+        deployments::a_commit_is_whole,
+        deployments::a_conflict_leaves_nothing,
+        deployments::one_of_many_commits,
+        deployments::a_stale_fence_is_refused,
+        deployments::lists_by_filter_newest_first,
+        deployments::events_are_read_in_pieces,
+        routes::generations_grow,
+        routes::versions_are_deployed_while_an_arm_names_them,
+        routes::the_largest_arm_is_the_active_version,
+        routes::two_environments_change_at_once,
+        leases::pass_from_holder_to_holder,
+        leases::one_of_many_acquires,
+        inferences::reads_back_what_was_recorded,
+        inferences::a_request_is_recorded_once,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn holds_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    bench::run(all(), |index| async move { format!("sqlite://{}/{index}/tidegate.db", path.display()) })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn holds_on_postgres() {
+    let Some(server) = Server::start().await else { return };
+    let fresh = &server;
+    let failed =
+        bench::run(all(), |index| async move { fresh.fresh_database(&format!("case{index}")).await }).await;
+    server.stop().await;
+    assert!(failed.is_empty(), "these cases failed: {failed:?}");
+}
