@@ -93,11 +93,12 @@ fn open_library(path: &Path) -> Result<Opened, String> {
     Ok(Opened { environment, library: path.to_owned(), version: version::of_library(path) })
 }
 
-/// Its errors come back as values too, so they are told here once as warnings; its warnings are about optimisations.
+/// Its errors come back as values too, and whoever handles those logs them; its warnings are about optimisations.
 fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
     match level {
-        LogLevel::Fatal | LogLevel::Error => tracing::warn!(target: "onnxruntime", location, "{message}"),
-        LogLevel::Warning => tracing::debug!(target: "onnxruntime", location, "{message}"),
+        LogLevel::Fatal | LogLevel::Error | LogLevel::Warning => {
+            tracing::debug!(target: "onnxruntime", location, "{message}");
+        }
         LogLevel::Info | LogLevel::Verbose => tracing::trace!(target: "onnxruntime", location, "{message}"),
     }
 }

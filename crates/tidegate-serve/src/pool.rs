@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::{NamedTensor, SignatureMismatch};
 use tokio::sync::oneshot;
 
-use crate::runtime::RunError;
+use crate::runtime::{RunError, guarded};
 use crate::slot::Slot;
 
 /// The outputs of a request, and where its time went.
@@ -139,8 +139,12 @@ impl Shared {
 
     fn work(&self) {
         while let Some(job) = self.next() {
-            if !job.reply.is_closed() {
-                job.run();
+            if job.reply.is_closed() {
+                continue;
+            }
+            // Runtimes turn their own panics into errors. One in our code costs its request, never the worker.
+            if let Err(message) = guarded(|| job.run()) {
+                tracing::error!("an inference worker lost a request: {message}");
             }
         }
     }

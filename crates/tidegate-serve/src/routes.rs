@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tidegate_core::{DeploymentId, Environment, ModelId, ModelName, Route, SemVer, VersionId};
+use tidegate_core::{Arm, DeploymentId, Environment, ModelId, ModelName, Route, SemVer, VersionId};
 
 use crate::slot::Slot;
 
@@ -71,8 +71,8 @@ impl Routes {
     /// When `slots` lacks a version with traffic: the caller loads first.
     pub(crate) fn apply(&self, route: Route, model_name: &ModelName, slots: &[Arc<Slot>]) {
         let find = |id: &VersionId| slots.iter().find(|slot| slot.version_id() == id).cloned();
-        let arm = |id| find(id).expect("a version is loaded before it gets traffic");
-        let arms = route.arms.iter().map(|arm_| arm(&arm_.version_id)).collect();
+        let loaded = |arm: &Arm| find(&arm.version_id).expect("a version is loaded before it gets traffic");
+        let arms = route.arms.iter().map(loaded).collect();
         let warm = route.warm.iter().filter_map(find).collect();
         let entry = Arc::new(Entry { route, arms, warm });
 

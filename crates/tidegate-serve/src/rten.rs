@@ -45,7 +45,7 @@ impl Runtime for Rten {
         tensors::check_supported(&file)?;
         let model = guarded(|| load_model(path))
             .map_err(|message| LoadError::Runtime { runtime: NAME, message })?
-            .map_err(|error| explain(&error, path, &file))?;
+            .map_err(|error| explain(error, path, &file))?;
         let open = file.open_outputs();
         let signature = file.into_signature();
         let mut session = RtenSession::new(Arc::new(model), signature, options.intra_threads)?;
@@ -71,9 +71,9 @@ enum ModelError {
     Load(rten::LoadError),
 }
 
-fn explain(error: &ModelError, path: &Path, file: &OnnxFile) -> LoadError {
+fn explain(error: ModelError, path: &Path, file: &OnnxFile) -> LoadError {
     let error = match error {
-        ModelError::Read(error) => return LoadError::io(path, std::io::Error::from(error.kind())),
+        ModelError::Read(error) => return LoadError::io(path, error),
         ModelError::Load(error) => error,
     };
     let message = error.to_string();
@@ -148,5 +148,19 @@ impl Session for RtenSession {
     fn share(&self) -> Option<Box<dyn Session>> {
         let session = Self::new(Arc::clone(&self.model), self.signature.clone(), self.intra_threads);
         session.ok().map(|session| Box::new(session) as Box<dyn Session>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VERSION;
+
+    #[test]
+    fn the_version_told_is_the_one_built_in() {
+        let manifest = include_str!("../../../Cargo.toml");
+        assert!(
+            manifest.contains(&format!("\nrten = \"{VERSION}\"\n")),
+            "update VERSION with the dependency"
+        );
     }
 }

@@ -33,7 +33,8 @@ impl Default for ServerOptions {
     }
 }
 
-/// See the module. Every method but `inspect` may be called from async code.
+/// See the module. Every method but `inspect` may be called from async code; the async ones, and the last `Arc` of a slot
+/// that goes, want a Tokio runtime around them.
 pub struct Server {
     runtime: Arc<dyn Runtime>,
     options: ServerOptions,

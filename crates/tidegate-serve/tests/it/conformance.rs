@@ -35,18 +35,9 @@ fn samples() -> Vec<Tensor> {
         Tensor::from_vec(shape(), vec![0f32, -0.0, 1.5, f32::MIN_POSITIVE, f32::MAX, f32::NEG_INFINITY])
             .unwrap(),
         Tensor::from_vec(shape(), vec![0f64, -0.0, 0.1, f64::MIN_POSITIVE, f64::MAX, f64::INFINITY]).unwrap(),
-        Tensor::from_strings(shape(), texts.map(Bytes::from_static_str).to_vec()).unwrap(),
+        Tensor::from_strings(shape(), texts.map(|text| Bytes::from_static(text.as_bytes())).to_vec())
+            .unwrap(),
     ]
-}
-
-trait FromStaticStr {
-    fn from_static_str(text: &'static str) -> Self;
-}
-
-impl FromStaticStr for Bytes {
-    fn from_static_str(text: &'static str) -> Self {
-        Bytes::from_static(text.as_bytes())
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A runtime whose loads and runs stop at gates, so that tests decide what happens when.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tidegate_core::{DType, Dim, NamedTensor, Signature, TensorSpec};
@@ -46,6 +46,8 @@ pub struct FakeRuntime {
     info: RuntimeInfo,
     pub loads: Gate,
     pub runs: Arc<Gate>,
+    /// The next run panics.
+    pub panics: Arc<AtomicBool>,
     /// This many loads fail before one succeeds.
     pub n_failures: AtomicUsize,
 }
@@ -53,7 +55,13 @@ pub struct FakeRuntime {
 impl FakeRuntime {
     pub fn new() -> Arc<Self> {
         let info = RuntimeInfo { name: "fake", version: String::new(), reason: String::new(), library: None };
-        Arc::new(Self { info, loads: Gate::default(), runs: Arc::default(), n_failures: AtomicUsize::new(0) })
+        Arc::new(Self {
+            info,
+            loads: Gate::default(),
+            runs: Arc::default(),
+            panics: Arc::default(),
+            n_failures: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -74,7 +82,11 @@ impl Runtime for FakeRuntime {
             shape: vec![Dim::Dynamic],
         };
         let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("x")] };
-        Ok(Box::new(FakeSession { signature, runs: Arc::clone(&self.runs) }))
+        Ok(Box::new(FakeSession {
+            signature,
+            runs: Arc::clone(&self.runs),
+            panics: Arc::clone(&self.panics),
+        }))
     }
 }
 
@@ -82,6 +94,7 @@ impl Runtime for FakeRuntime {
 struct FakeSession {
     signature: Signature,
     runs: Arc<Gate>,
+    panics: Arc<AtomicBool>,
 }
 
 impl Session for FakeSession {
@@ -91,6 +104,7 @@ impl Session for FakeSession {
 
     fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
         self.runs.pass();
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "told to panic");
         Ok(inputs.to_vec())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::poll;
 use tidegate_core::NamedTensor;
-use tidegate_serve::{InferError, LoadError, Server, ServerOptions, SlotOptions, SlotState};
+use tidegate_serve::{InferError, LoadError, RunError, Server, ServerOptions, SlotOptions, SlotState};
 
 use crate::fake::FakeRuntime;
 use crate::support::{
@@ -71,6 +71,17 @@ async fn a_request_that_left_a_queue_with_room_does_not_run_either() {
     running.await.unwrap();
     third.await.unwrap();
     assert_eq!(fake.runs.take_arrivals(), 2);
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_request_and_neither_the_worker_nor_the_session() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), one_worker(8));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    fake.panics.store(true, Ordering::SeqCst);
+    let error = server.infer(&slot, inputs(1.0)).await.unwrap_err();
+    assert!(matches!(error, InferError::Run(RunError::Failed { .. })), "{error}");
+    assert_eq!(server.infer(&slot, inputs(2.0)).await.unwrap().outputs, inputs(2.0));
 }
 
 #[tokio::test]
