@@ -48,9 +48,9 @@ impl OnnxRuntime {
             None => slot.insert(open_first(candidates)?).clone(),
         };
         let reason = if asked {
-            "ONNX Runtime was asked for; set `runtime.choice` to `rten` for the built-in one"
+            "ONNX Runtime was asked for; set `runtime.engine` to `rten` for the built-in one"
         } else {
-            "ONNX Runtime's library was found and is the fastest; set `runtime.choice` to `rten` for the built-in one"
+            "ONNX Runtime's library was found and is the fastest; set `runtime.engine` to `rten` for the built-in one"
         };
         let info = RuntimeInfo {
             name: NAME,

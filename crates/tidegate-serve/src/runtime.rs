@@ -98,7 +98,7 @@ pub fn open_runtime(options: &RuntimeOptions) -> Result<Arc<dyn Runtime>, Runtim
     let asked = match options.choice {
         RuntimeChoice::Rten => {
             let reason = "rten, the built-in runtime, was asked for; \
-                          set `runtime.choice` to `auto` to use ONNX Runtime where its library is installed";
+                          set `runtime.engine` to `auto` to use ONNX Runtime where its library is installed";
             return Ok(Arc::new(Rten::new(reason.to_owned())));
         }
         RuntimeChoice::OnnxRuntime => true,

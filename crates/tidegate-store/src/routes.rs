@@ -36,20 +36,24 @@ impl Routes {
     }
 }
 
-/// Replaces the route and counts its generation up; the generation given is ignored.
-pub(crate) async fn upsert(tx: &mut Tx, route: &Route) -> Result<(), StoreError> {
-    const UPSERT: &str = "INSERT INTO routes (environment, model_id, generation, deployment_id, route)
-        VALUES ($1, $2, 1, $3, $4)
-        ON CONFLICT (environment, model_id) DO UPDATE SET generation = routes.generation + 1,
-            deployment_id = excluded.deployment_id, route = excluded.route";
+/// Writes the route that follows the stored one. False, and nothing is written, when its generation is not the next:
+/// it was made on top of another route than the one that is there.
+pub(crate) async fn replace(tx: &mut Tx, route: &Route) -> Result<bool, StoreError> {
+    const REPLACE: &str = "INSERT INTO routes (environment, model_id, generation, deployment_id, route)
+        SELECT $1, $2, $3, $4, $5
+        WHERE $3 = 1 OR EXISTS (SELECT 1 FROM routes WHERE environment = $1 AND model_id = $2)
+        ON CONFLICT (environment, model_id) DO UPDATE SET generation = excluded.generation,
+            deployment_id = excluded.deployment_id, route = excluded.route
+        WHERE routes.generation = excluded.generation - 1";
     let content = Content { arms: route.arms.clone(), warm: route.warm.clone() };
     let content = serde_json::to_value(content).expect("a route is strings and numbers");
-    let upsert = sql("write a route", UPSERT)
+    let replace = sql("write a route", REPLACE)
         .bind(route.environment.as_str())
         .bind(route.model_id.as_str())
+        .bind(route.generation)
         .bind(route.deployment_id.as_str())
         .bind(&content);
-    tx.execute(upsert).await.map(drop)
+    Ok(tx.execute(replace).await? > 0)
 }
 
 /// The routes of a model in every environment, as the transaction sees them.

@@ -177,6 +177,7 @@ fn new_controller(
     let settings = ControllerSettings {
         holder: format!("process-{holder}"),
         max_concurrent: config.deployments.max_concurrent.max(1),
+        lease: Duration::from_secs(config.deployments.lease_s.max(1)),
         max_artifact_bytes: config.artifacts.max_artifact_mib * MIB,
     };
     Controller::new(parts, settings)

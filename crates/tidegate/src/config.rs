@@ -97,6 +97,8 @@ pub struct DeploymentsConfig {
     pub default_environment: Environment,
     /// More deployments than this at once wait as Pending, in order.
     pub max_concurrent: usize,
+    /// Seconds after which another process takes up the deployments of one that was killed.
+    pub lease_s: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,6 +159,7 @@ impl Default for DeploymentsConfig {
             default_strategy: StrategyKind::BlueGreen,
             default_environment: Environment::Production,
             max_concurrent: 5,
+            lease_s: 10,
         }
     }
 }

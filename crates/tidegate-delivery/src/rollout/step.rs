@@ -110,7 +110,7 @@ impl Stepper {
     }
 
     fn validated(&mut self, report: &ValidationReport) {
-        let evidence = serde_json::to_value(report).unwrap_or_default();
+        let evidence = json!({"passed": report.passed(), "checks": report.checks});
         if !report.passed() {
             self.rollout.phase = Phase::Failed { cause: format!("validation failed: {}", report.faults()) };
             self.record("failed", &format!("validation failed: {}", report.faults()), evidence);

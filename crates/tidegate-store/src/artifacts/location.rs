@@ -2,11 +2,12 @@
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use super::error::ArtifactError;
 use super::{ArtifactStore, key};
@@ -59,6 +60,8 @@ pub(super) fn open(location: &ArtifactLocation) -> Result<ArtifactStore, Artifac
             allow_http,
         } => {
             let mut builder = AmazonS3Builder::new()
+                .with_client_options(client_options())
+                .with_retry(retries())
                 .with_bucket_name(bucket)
                 .with_region(region)
                 .with_allow_http(*allow_http);
@@ -83,6 +86,17 @@ fn open_folder(path: &FilePath) -> Result<ArtifactStore, ArtifactError> {
         .with_fsync(true);
     let folder = std::fs::canonicalize(path).map_err(|error| failed(error.into()))?;
     Ok(ArtifactStore { objects: Arc::new(objects), folder: Some(folder) })
+}
+
+/// The client's own limit of 30 s for a whole request would cut off the download of a large model; a bucket that says
+/// nothing for a minute is gone.
+fn client_options() -> ClientOptions {
+    ClientOptions::new().with_timeout_disabled().with_read_timeout(Duration::from_secs(60))
+}
+
+/// A caller waits for an answer, so the client's patience of three minutes is too long.
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(30), ..RetryConfig::default() }
 }
 
 fn open_bucket(

@@ -26,7 +26,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads are short; four keep both cores of a small machine busy.
 const SQLITE_READERS: u32 = 4;
-/// A server's share of PostgreSQL's default of 100 connections, with room for a dozen replicas less one spare.
+/// Twelve replicas stay below PostgreSQL's default of 100 connections.
 const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// Why a database could not be opened. Never shows a password.

@@ -12,7 +12,7 @@ use crate::routes;
 
 /// A decided step of a deployment.
 ///
-/// Refused with [`CommitError::Conflict`] when the deployment was changed since it was read, and with
+/// Refused with [`CommitError::Conflict`] when the deployment or the route was changed since it was read, and with
 /// [`CommitError::Fenced`] when the controller no longer holds its lease.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
@@ -20,8 +20,8 @@ pub struct Transition {
     /// environment, strategy, initiator, start) is not changed.
     pub record: DeploymentRecord,
     pub events: Vec<NewEvent>,
-    /// The new route. Its generation is ignored: it is counted up here. With it follow the `Deployed` status of versions
-    /// and, in Production, the model's active version.
+    /// The new route, its generation one above that of the route that was read (1 for the first). With it follow the
+    /// `Deployed` status of versions and, in Production, the model's active version.
     pub route: Option<Route>,
     /// Proof that the caller is the controller; absent for what anyone may do.
     pub fence: Option<Fence>,
@@ -39,7 +39,7 @@ pub struct Fence {
 /// Why a transition was not committed. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    #[error("the deployment was changed meanwhile: read it again")]
+    #[error("the deployment or its route was changed meanwhile: read them again")]
     Conflict,
     #[error("the lease is held by another controller")]
     Fenced,
@@ -64,8 +64,10 @@ pub(super) async fn commit(db: &Db, transition: &Transition) -> Result<u64, Comm
     for event in &transition.events {
         tx.execute(events::append(&record.id, event)).await?;
     }
-    if let Some(route) = &transition.route {
-        apply_route(&mut tx, route, record).await?;
+    if let Some(route) = &transition.route
+        && !apply_route(&mut tx, route, record).await?
+    {
+        return Err(CommitError::Conflict);
     }
     tx.commit(DOING).await?;
     Ok(record.revision + 1)
@@ -108,15 +110,17 @@ fn update(record: &DeploymentRecord) -> Statement {
         .bind(record.is_settled)
 }
 
-/// Writes the route, then what follows from all routes of the model.
-async fn apply_route(tx: &mut Tx, route: &Route, record: &DeploymentRecord) -> Result<(), StoreError> {
+/// Writes the route, then what follows from all routes of the model. False when the route is not the next one.
+async fn apply_route(tx: &mut Tx, route: &Route, record: &DeploymentRecord) -> Result<bool, StoreError> {
     lock_model(tx, &record.model_id).await?;
-    routes::upsert(tx, route).await?;
+    if !routes::replace(tx, route).await? {
+        return Ok(false);
+    }
     mark_deployed(tx, &record.model_id).await?;
     if route.environment == Environment::Production {
         set_active_version(tx, route).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Two environments of a model may change at the same time, and each marks versions by the routes of both; so they take

@@ -171,6 +171,22 @@ async fn a_failed_upload_leaves_no_file_in_the_folder() {
     store.verify("kept/a", &Sha256Digest::of(b"old")).await.unwrap();
 }
 
+/// Needs a disk that can be filled: `TIDEGATE_TEST_TINY_DISK` names a folder on one of at most a few hundred megabytes.
+#[tokio::test]
+async fn a_full_disk_is_named_and_left_as_it_was() {
+    let Some(tiny) = crate::setting("TIDEGATE_TEST_TINY_DISK") else {
+        println!("skipped: no disk to fill (set TIDEGATE_TEST_TINY_DISK to a folder on a small one)");
+        return;
+    };
+    let folder = tempfile::tempdir_in(tiny).unwrap();
+    let store = ArtifactStore::open(&ArtifactLocation::Folder(folder.path().to_path_buf())).unwrap();
+    let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[0; 65_536])));
+    let full = store.put("m/net.onnx", endless, 1 << 30).await;
+    assert!(matches!(full, Err(PutError::NoSpace { .. })), "{full:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    store.put("m/small", chunks(b"abc"), 3).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_a_killed_upload_left_is_swept() {
     let folder = tempfile::tempdir().unwrap();

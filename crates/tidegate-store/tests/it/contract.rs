@@ -35,6 +35,7 @@ fn all() -> Vec<Case> {
         deployments::lists_by_filter_newest_first,
         deployments::events_are_read_in_pieces,
         routes::generations_grow,
+        routes::a_route_made_on_top_of_an_older_one_is_refused_whole,
         routes::versions_are_deployed_while_an_arm_names_them,
         routes::the_largest_arm_is_the_active_version,
         routes::two_environments_change_at_once,

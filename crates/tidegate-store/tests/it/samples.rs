@@ -116,13 +116,13 @@ pub fn transition(record: &DeploymentRecord) -> Transition {
     Transition { record: record.clone(), events: vec![], route: None, fence: None }
 }
 
-/// A route of the deployment in its environment, with these weights.
+/// The first route of the deployment in its environment, with these weights.
 pub fn route(record: &DeploymentRecord, arms: &[(&Version, u32)]) -> Route {
     let arm = |(version, weight): &(&Version, u32)| Arm { version_id: version.id.clone(), weight: *weight };
     Route {
         environment: record.environment,
         model_id: record.model_id.clone(),
-        generation: 77,
+        generation: 1,
         deployment_id: record.id.clone(),
         arms: arms.iter().map(arm).collect(),
         warm: vec![],

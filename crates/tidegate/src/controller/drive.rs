@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tidegate_core::{DeploymentId, Timestamp};
 use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
 use tidegate_serve::Slot;
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, rollout_of};
-use super::{Controller, LEASE_TTL, POLL_INTERVAL};
+use super::{Controller, POLL_INTERVAL, RENEWALS_PER_LEASE};
 
 /// Outcomes that may wait for the driver: one per phase, and the observations of a slow store.
 const OUTCOME_BUFFER: usize = 16;
@@ -79,7 +80,7 @@ async fn drive_held(
                 controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
             }
             () = changed => {}
-            () = tokio::time::sleep(until_wake(controller.clock.now(), rollout.next_wake())) => {}
+            () = tokio::time::sleep(until_wake(controller, &rollout)) => {}
             () = stop.cancelled() => return Ok(()),
         }
         match acquire(controller, &fence.lease).await? {
@@ -134,11 +135,15 @@ async fn newest_of_pair(
 async fn acquire(controller: &Controller, lease: &str) -> Result<Option<Fence>, ApplyError> {
     let holder = controller.settings.holder.clone();
     let now = controller.clock.now();
-    let generation = controller.store.leases.acquire(lease, &holder, now, LEASE_TTL).await?;
+    let ttl = SignedDuration::try_from(controller.settings.lease).unwrap_or(SignedDuration::MAX);
+    let generation = controller.store.leases.acquire(lease, &holder, now, ttl).await?;
     Ok(generation.map(|generation| Fence { lease: lease.to_owned(), holder, generation }))
 }
 
-fn until_wake(now: Timestamp, wake: Option<Timestamp>) -> Duration {
-    let Some(wake) = wake else { return POLL_INTERVAL };
-    Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO).min(POLL_INTERVAL)
+/// Until something is due, or the lease wants to be renewed.
+fn until_wake(controller: &Controller, rollout: &Rollout) -> Duration {
+    let longest = POLL_INTERVAL.min(controller.settings.lease / RENEWALS_PER_LEASE);
+    let Some(wake) = rollout.next_wake() else { return longest };
+    let due_in = wake.duration_since(controller.clock.now());
+    Duration::try_from(due_in).unwrap_or(Duration::ZERO).min(longest)
 }

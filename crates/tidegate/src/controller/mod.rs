@@ -17,7 +17,6 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tidegate_core::{Clock, DeploymentId, IdSource};
 use tidegate_serve::Server;
 use tidegate_store::{ArtifactStore, Store};
@@ -27,11 +26,11 @@ use tokio_util::task::TaskTracker;
 
 pub use placement::Placement;
 
-/// How long a lease lasts without renewal: the longest time for which a killed driver's deployment stands still.
-const LEASE_TTL: SignedDuration = SignedDuration::from_secs(10);
-
-/// How often a driver renews its lease, and the fallback for a missed notification.
+/// How often the store is looked at when nothing was notified.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A lease is renewed this many times in its life, so that one slow commit does not lose it.
+const RENEWALS_PER_LEASE: u32 = 5;
 
 pub struct Controller {
     store: Arc<Store>,
@@ -52,6 +51,8 @@ pub struct ControllerSettings {
     pub holder: String,
     /// More deployments than this at once stay Pending.
     pub max_concurrent: usize,
+    /// How long a lease lasts without renewal: the longest time for which a killed driver's deployment stands still.
+    pub lease: Duration,
     /// The largest runnable artifact that validation lets pass, in bytes.
     pub max_artifact_bytes: u64,
 }

@@ -1,6 +1,10 @@
 //! The real binary, used as its users do: started, asked over HTTP, killed, started again.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics has failed, and says what it skips")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that panics has failed, and says what it skips"
+)]
 
 mod crash;
 mod lifecycle;

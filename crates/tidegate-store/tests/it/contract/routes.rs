@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tidegate_core::{DeploymentStatus, Environment, Version, VersionStatus};
-use tidegate_store::{DeploymentRecord, Store, Transition};
+use tidegate_core::{DeploymentStatus, Environment, Route, Version, VersionStatus};
+use tidegate_store::{CommitError, DeploymentRecord, Store, Transition};
 
 use crate::bench::Bench;
 use crate::samples::{deployment, registered, route, transition};
@@ -21,9 +21,16 @@ impl<'a> Publisher<'a> {
     }
 
     async fn publish(&mut self, arms: &[(&Version, u32)]) {
-        let route = Some(route(&self.record, arms));
+        let current = self.store.routes.get(self.record.environment, &self.record.model_id).await.unwrap();
+        let generation = current.map_or(1, |route| route.generation + 1);
+        self.try_publish(arms, generation).await.unwrap();
+    }
+
+    async fn try_publish(&mut self, arms: &[(&Version, u32)], generation: u64) -> Result<(), CommitError> {
+        let route = Some(Route { generation, ..route(&self.record, arms) });
         let published = Transition { route, ..transition(&self.record) };
-        self.record.revision = self.store.deployments.commit(&published).await.unwrap();
+        self.record.revision = self.store.deployments.commit(&published).await?;
+        Ok(())
     }
 
     /// Lets the next deployment begin.
@@ -59,6 +66,28 @@ pub async fn generations_grow(bench: Arc<Bench>) {
     let listed = store.routes.list().await.unwrap();
     let generations: Vec<_> = listed.iter().map(|route| (route.environment, route.generation)).collect();
     assert_eq!(generations, [(Environment::Production, 3), (Environment::Staging, 1)]);
+}
+
+/// An older deployment that unloads its previous version must not undo a switch that it did not see.
+pub async fn a_route_made_on_top_of_an_older_one_is_refused_whole(bench: Arc<Bench>) {
+    let store = &bench.store;
+    let (model, versions) = registered(store, "m", &["1.0.0", "2.0.0"]).await;
+    let mut publisher = Publisher::new(store, &versions[0], Environment::Production).await;
+    for generation in [0, 2] {
+        let early = publisher.try_publish(&[(&versions[0], 10_000)], generation).await;
+        assert!(matches!(early, Err(CommitError::Conflict)), "{generation} is not the first: {early:?}");
+    }
+    publisher.publish(&[(&versions[0], 10_000)]).await;
+    publisher.publish(&[(&versions[1], 10_000)]).await;
+    let revision = publisher.record.revision;
+    for generation in [1, 2, 4] {
+        let stale = publisher.try_publish(&[(&versions[0], 10_000)], generation).await;
+        assert!(matches!(stale, Err(CommitError::Conflict)), "{generation} does not follow 2: {stale:?}");
+    }
+    let stored = store.routes.get(Environment::Production, &model.id).await.unwrap().unwrap();
+    assert_eq!((stored.generation, &stored.arms[0].version_id), (2, &versions[1].id));
+    let record = store.deployments.get(&publisher.record.id).await.unwrap().unwrap();
+    assert_eq!(record.revision, revision, "the refused transition left nothing");
 }
 
 pub async fn versions_are_deployed_while_an_arm_names_them(bench: Arc<Bench>) {

@@ -58,6 +58,7 @@ impl Installation {
             .env("TIDEGATE_DATA_DIR", self.data_dir())
             .env("TIDEGATE_RUNTIME__ENGINE", self.engine)
             .env("TIDEGATE_LOG__FORMAT", "json")
+            .env("TIDEGATE_DEPLOYMENTS__LEASE_S", "1")
             .envs(self.extra_env.iter().cloned());
         if let Some(url) = &self.database {
             command.env("TIDEGATE_DATABASE__URL", url);
