@@ -17,8 +17,9 @@ use crate::image::Image;
 use crate::stac_mlm::ModelItem;
 use output::Maps;
 use prepare::Source;
+use resample::Kernel;
 use stitch::Stitcher;
-use tiles::TilePlan;
+use tiles::{Tile, TilePlan};
 
 /// What the caller chooses; everything else comes from the item.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,43 +143,35 @@ pub fn segment(
     let image_gsd_m = options.gsd_m.or_else(|| image.geo.as_ref()?.ground_resolution_m(image.height));
     let placement = place(image, item, options, image_gsd_m, &mut notes);
     let (width, height) = work_size(image, item, &placement)?;
-    let source = Source::new(image, item, width, height, &mut notes)?;
+    let kernel = if placement == Placement::Resized { Kernel::Bilinear } else { Kernel::Sharp };
+    let source = Source::new(image, item, (width, height), kernel, &mut notes)?;
     let plan = TilePlan::new(width, height, [item.input.height, item.input.width], overlap(&placement));
 
+    let mut timings = Timings { preprocess_seconds: started.elapsed().as_secs_f64(), ..Timings::default() };
     let (tiles, empty): (Vec<_>, Vec<_>) = plan.tiles().partition(|tile| source.has_valid(tile));
-    let n_batch = item.input.batch.unwrap_or(options.batch);
-    let mut stitcher: Option<Stitcher<'_>> = None;
-    let mut runtime_seconds = 0.0;
-    let mut postprocess_seconds = 0.0;
-    let mut preprocess_seconds = started.elapsed().as_secs_f64();
+    if tiles.is_empty() {
+        notes.push("no pixel of the image is valid, so the model was not run".to_owned());
+    }
     let total = tiles.len() + empty.len();
-    progress(Progress { done: empty.len(), total });
-    for (index, batch) in tiles.chunks(n_batch).enumerate() {
-        let tensor = timed(&mut preprocess_seconds, || source.tensor(batch, item.input.batch))?;
-        let output = timed(&mut runtime_seconds, || run(tensor)).map_err(SegmentError::Run)?;
-        timed(&mut postprocess_seconds, || {
-            let maps = Maps::read(&output, item, batch.len())?;
-            let stitcher = match &mut stitcher {
-                Some(stitcher) => stitcher,
-                None => stitcher.insert(Stitcher::new(&plan, maps.n_channels)?),
-            };
-            stitcher.add(batch, &maps)
-        })?;
-        progress(Progress { done: empty.len() + (index * n_batch) + batch.len(), total });
+    let mut done = empty.len();
+    progress(Progress { done, total });
+    let mut stitcher = None;
+    for batch in tiles.chunks(item.input.batch.unwrap_or(options.batch)) {
+        let tensor = timed(&mut timings.preprocess_seconds, || source.tensor(batch, item.input.batch));
+        let output = timed(&mut timings.runtime_seconds, || run(tensor)).map_err(SegmentError::Run)?;
+        timed(&mut timings.postprocess_seconds, || stitch(&output, item, batch, &plan, &mut stitcher))?;
+        done += batch.len();
+        progress(Progress { done, total });
     }
 
     let finished = Instant::now();
     let stitcher = match stitcher {
         Some(stitcher) => stitcher,
-        None => {
-            notes.push("no pixel of the image is valid, so the model was not run".to_owned());
-            Stitcher::new(&plan, item.output.channels.unwrap_or(1).max(1))?
-        }
+        None => Stitcher::new(&plan, item.output.channels.unwrap_or(1).max(1))?,
     };
     let n_classes_out = stitcher.n_channels();
     let probabilities = stitcher.finish(image)?;
     let mask = stitch::mask(&probabilities, image, n_classes_out, item.output.threshold);
-    postprocess_seconds += finished.elapsed().as_secs_f64();
     Ok(Segmentation {
         width: image.width,
         height: image.height,
@@ -189,11 +182,33 @@ pub fn segment(
         n_empty_tiles: empty.len(),
         placement,
         image_gsd_m,
-        preprocess_seconds,
-        runtime_seconds,
-        postprocess_seconds,
+        preprocess_seconds: timings.preprocess_seconds,
+        runtime_seconds: timings.runtime_seconds,
+        postprocess_seconds: timings.postprocess_seconds + finished.elapsed().as_secs_f64(),
         notes,
     })
+}
+
+#[derive(Default)]
+struct Timings {
+    preprocess_seconds: f64,
+    runtime_seconds: f64,
+    postprocess_seconds: f64,
+}
+
+/// Adds one batch's output; the first tells how many channels there are.
+fn stitch<'a>(
+    output: &Tensor,
+    item: &ModelItem,
+    batch: &[Tile],
+    plan: &'a TilePlan,
+    stitcher: &mut Option<Stitcher<'a>>,
+) -> Result<(), SegmentError> {
+    let maps = Maps::read(output, item, batch.len())?;
+    match stitcher {
+        Some(stitcher) => stitcher.add(batch, &maps),
+        None => stitcher.insert(Stitcher::new(plan, maps.n_channels)?).add(batch, &maps),
+    }
 }
 
 /// Adds the seconds that `work` took to `total`.

@@ -9,15 +9,17 @@ mod href;
 mod input;
 mod output;
 mod reader;
+mod scaling;
 
 use serde_json::Value;
 use tidegate_core::SemVer;
 
 pub use asset::ModelAsset;
 pub use href::{HrefError, resolve_href};
-pub use input::{DimOrder, InputSpec, Scaling};
+pub use input::{ANY_SIZE_TILE, DimOrder, InputSpec};
 pub use output::{Activation, Class, OutputSpec};
 use reader::{Faults, Node};
+pub use scaling::Scaling;
 
 /// What an item says of one model.
 #[derive(Clone, Debug, PartialEq)]

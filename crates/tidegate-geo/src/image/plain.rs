@@ -11,16 +11,26 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat, limits: &ImageLimits) ->
     if format == ImageFormat::Jpeg && !has_end_of_image(bytes) {
         return Err(ImageError::Truncated);
     }
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(convert)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(memory_limit(MAX_METADATA_BYTES));
+    let mut decoder = reader.into_decoder().map_err(convert)?;
     let (width, height) = decoder.dimensions();
     let channels = u64::from(decoder.color_type().channel_count());
     limits.check(width.into(), height.into(), channels)?;
-    // Decoders keep a few rows or one more copy beside the samples, of up to 16 bits each.
-    let mut decoder_limits = ::image::Limits::default();
-    decoder_limits.max_alloc = Some(limits.max_bytes.saturating_mul(4));
-    decoder.set_limits(decoder_limits).map_err(convert)?;
+    // Samples of up to 16 bits, and rows and tables beside them.
+    let max_bytes = limits.max_bytes.saturating_mul(2).saturating_add(MAX_METADATA_BYTES);
+    decoder.set_limits(memory_limit(max_bytes)).map_err(convert)?;
     let decoded = DynamicImage::from_decoder(decoder).map_err(convert)?;
     Ok(convert_pixels(decoded))
+}
+
+/// Rows, colour profiles and texts: what a decoder unpacks before it gives the size, whatever it claims.
+const MAX_METADATA_BYTES: u64 = 64 * 1024 * 1024;
+
+fn memory_limit(max_bytes: u64) -> ::image::Limits {
+    let mut limits = ::image::Limits::no_limits();
+    limits.max_alloc = Some(max_bytes);
+    limits
 }
 
 /// Grey or RGB, with alpha made validity; samples of 16 bits are brought to 8.

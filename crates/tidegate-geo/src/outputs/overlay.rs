@@ -14,7 +14,7 @@ const TINT: f32 = 0.38;
 const GROUND_SATURATION: f32 = 0.72;
 
 /// One pixel of outline per this many of the image's longer side, so that it is seen in a thumbnail as well.
-const PIXELS_PER_OUTLINE: usize = 900;
+const PIXELS_PER_OUTLINE: usize = 600;
 
 /// RGB, or RGBA with invalid pixels transparent where there are any.
 pub(super) fn encode(

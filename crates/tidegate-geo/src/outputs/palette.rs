@@ -2,16 +2,16 @@
 
 use crate::stac_mlm::{Class, ModelItem};
 
-/// Over green, brown and grey ground; told apart by people with common colour blindness (after Okabe and Ito, 2008).
+/// Magenta first: nothing seen from above has it, while roofs are orange, tarpaulins blue and fields green or yellow.
 const DEFAULT_COLORS: [[u8; 3]; 8] = [
-    [230, 85, 13],
-    [0, 158, 225],
-    [240, 228, 66],
-    [204, 121, 167],
-    [0, 190, 140],
-    [86, 110, 250],
-    [250, 160, 40],
+    [236, 40, 140],
+    [0, 190, 230],
+    [250, 210, 40],
+    [130, 90, 250],
+    [255, 120, 30],
+    [0, 210, 150],
     [220, 40, 60],
+    [240, 170, 220],
 ];
 
 /// One per mask value: background and foreground of a binary model, else one per channel.

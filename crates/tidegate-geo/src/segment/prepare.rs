@@ -3,8 +3,9 @@
 use half::f16;
 use tidegate_core::{DType, Tensor};
 
+use super::SegmentError;
+use super::resample::{self, Kernel, Size};
 use super::tiles::Tile;
-use super::{SegmentError, resample};
 use crate::image::Image;
 use crate::stac_mlm::{DimOrder, InputSpec, ModelItem};
 
@@ -21,12 +22,12 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Resamples `image` to `width x height`. Notes say what had to be assumed.
+    /// Resamples `image` to `size`, width and height. Notes say what had to be assumed.
     pub fn new(
         image: &'a Image,
         item: &'a ModelItem,
-        width: usize,
-        height: usize,
+        (width, height): Size,
+        kernel: Kernel,
         notes: &mut Vec<String>,
     ) -> Result<Self, SegmentError> {
         let input = &item.input;
@@ -38,7 +39,7 @@ impl<'a> Source<'a> {
         let mut planes = Vec::with_capacity(input.n_bands);
         for band in select_bands(image, item, notes)? {
             let plane = image.pixels.iter().skip(band).step_by(image.n_bands).copied().collect();
-            planes.push(resample::bytes(plane, (image.width, image.height), (width, height))?);
+            planes.push(resample::bytes(plane, (image.width, image.height), (width, height), kernel)?);
         }
         let scaled = input
             .scaling
@@ -56,7 +57,7 @@ impl<'a> Source<'a> {
     }
 
     /// The tiles as one batch in the model's shape and type, the last tile repeated where the batch is fixed.
-    pub fn tensor(&self, tiles: &[Tile], fixed_batch: Option<usize>) -> Result<Tensor, SegmentError> {
+    pub fn tensor(&self, tiles: &[Tile], fixed_batch: Option<usize>) -> Tensor {
         let InputSpec { n_bands, height, width, .. } = *self.input;
         let n_batch = fixed_batch.unwrap_or(tiles.len());
         let size = n_bands * height * width;
@@ -75,7 +76,7 @@ impl<'a> Source<'a> {
             DType::Uint8 => Tensor::from_vec(shape, values.into_iter().map(|v| v.round() as u8).collect()),
             _ => Tensor::from_vec(shape, values),
         };
-        Ok(tensor.expect("the vector was made for this shape"))
+        tensor.expect("the vector was made for this shape")
     }
 
     /// Writes one tile; beyond the image's edge it is mirrored.

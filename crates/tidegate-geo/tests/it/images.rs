@@ -1,6 +1,7 @@
 //! Decoding: good images of every format, lying headers, and whatever bytes an attacker sends.
 
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 use proptest::prelude::*;
@@ -311,6 +312,8 @@ fn unsupported_tiffs_are_named() {
 }
 
 /// One small file of each kind of decoder.
+static SAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(samples);
+
 fn samples() -> Vec<Vec<u8>> {
     let jpeg = encode(rgb().into(), ImageFormat::Jpeg);
     let tiled_jpeg = HandmadeTiff::grey(WIDTH, HEIGHT, vec![])
@@ -333,7 +336,7 @@ fn samples() -> Vec<Vec<u8>> {
 
 #[test]
 fn a_file_cut_short_is_an_error_wherever_it_is_cut() {
-    for (index, sample) in samples().iter().enumerate() {
+    for (index, sample) in SAMPLES.iter().enumerate() {
         // The directory of these TIFFs comes last, so every cut loses something that is needed; at the very end formats
         // have checksums and padding that a decoder may do without.
         for length in (0..sample.len() - 16).step_by(97) {
@@ -344,9 +347,9 @@ fn a_file_cut_short_is_an_error_wherever_it_is_cut() {
         let half = decode_default(&sample[..sample.len() / 2]).unwrap_err();
         assert!(!matches!(half, ImageError::NotAnImage { .. }), "sample {index}: {half}");
     }
-    let png = &samples()[0];
+    let png = &SAMPLES[0];
     assert_eq!(decode_default(&png[..png.len() / 2]), Err(ImageError::Truncated));
-    let jpeg = &samples()[1];
+    let jpeg = &SAMPLES[1];
     assert_eq!(decode_default(&jpeg[..jpeg.len() / 2]), Err(ImageError::Truncated));
 }
 
@@ -359,7 +362,7 @@ proptest! {
         which in 0usize..8,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
-        let mut bytes = samples().swap_remove(which);
+        let mut bytes = SAMPLES[which].clone();
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;
@@ -374,7 +377,7 @@ proptest! {
     /// Random bytes behind each signature.
     #[test]
     fn random_bytes_do_no_harm(which in 0usize..8, kept in 4usize..40, tail: Vec<u8>) {
-        let mut bytes = samples().swap_remove(which);
+        let mut bytes = SAMPLES[which].clone();
         bytes.truncate(kept);
         bytes.extend(tail);
         let _ = decode(&bytes, &ImageLimits { max_pixels: 100_000, max_bytes: 400_000 });

@@ -270,7 +270,8 @@ fn an_href_leads_to_files_beside_the_item_only() {
         assert_eq!(resolve_href(&item_dir, &href).unwrap(), real.join(expected), "{href}");
     }
 
-    let refused: &[(&str, fn(&HrefError) -> bool)] = &[
+    type IsExpected = fn(&HrefError) -> bool;
+    let refused: &[(&str, IsExpected)] = &[
         ("../secret", |error| matches!(error, HrefError::Escapes { .. })),
         ("%2e%2e/secret", |error| matches!(error, HrefError::Escapes { .. })),
         ("sub/../../secret", |error| matches!(error, HrefError::Escapes { .. })),

@@ -1,5 +1,11 @@
 //! The crate through its public face: items, images, segmentation, outputs, and the real data beside the repository.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy's leave for tests ends at their helpers"
+)]
+
 mod images;
 mod items;
 mod outputs;
