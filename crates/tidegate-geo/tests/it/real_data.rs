@@ -75,7 +75,7 @@ fn the_shared_models_items_are_read_and_their_assets_found() {
     }
 }
 
-/// Expectations by rasterio 1.4 (GDAL): deflate with predictor 2 exactly, JPEG to a level or two.
+/// Expectations by rasterio (GDAL): deflate with predictor 2 exactly, JPEG to a level or two.
 #[test]
 fn real_geotiffs_are_read_as_gdal_reads_them() {
     let Some(validation) = read_image("banepa/validation.tif") else { return };
