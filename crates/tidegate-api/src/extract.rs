@@ -53,8 +53,8 @@ pub(crate) fn misfit(summary: &str, path: &str, message: &str) -> ApiError {
         .or_else(|| message.strip_prefix("duplicate field `"))
         .and_then(|rest| rest.split('`').next());
     let field = match (path, quoted) {
-        ("." | "", Some(name)) => name.to_owned(),
-        ("." | "", None) => "(body)".to_owned(),
+        ("." | "" | "?", Some(name)) => name.to_owned(),
+        ("." | "" | "?", None) => "(body)".to_owned(),
         (path, Some(name)) if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
         (path, Some(name)) => format!("{path}.{name}"),
         (path, None) => path.to_owned(),

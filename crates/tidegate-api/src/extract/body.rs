@@ -105,7 +105,9 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 fn broken(bytes: &[u8], path: &str, error: &serde_json::Error) -> ApiError {
-    let field = if matches!(path, "" | ".") { "(body)" } else { path };
+    // `?` stands for a key that broke off.
+    let path = path.strip_suffix(".?").unwrap_or(path);
+    let field = if matches!(path, "" | "." | "?") { "(body)" } else { path };
     let message = match not_a_number(bytes, error) {
         Some(token) => format!(
             "`{token}` at line {} column {} is not JSON: replace it by a number, or leave the value out",

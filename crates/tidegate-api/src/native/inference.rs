@@ -13,14 +13,14 @@ use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tidegate_core::{DType, Environment, RequestId, SemVer, Timestamp};
 use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, media_type};
-use crate::operations::features::TensorInput;
+use crate::operations::features::{Features, TensorInput};
+use crate::operations::nested::Nested;
 use crate::operations::predict::{
     Answered, Chosen, PredictError, Query, Target, account, choose, milliseconds, run, tensors,
 };
@@ -41,7 +41,7 @@ pub(crate) struct PredictRequest {
     /// By input name, nested arrays whose batch axis may be left out; or, for a model that takes one row of numbers, by
     /// the property names of its input schema.
     #[schema(value_type = Option<Object>)]
-    features: Option<Map<String, Value>>,
+    features: Option<Features>,
     inputs: Option<Vec<InputTensor>>,
     /// This version and no other; it must be loaded.
     #[schema(example = "1.0.0")]
@@ -62,7 +62,7 @@ pub(crate) struct InputTensor {
     datatype: DType,
     /// Row-major: flat, or nested as the shape says.
     #[schema(value_type = Vec<Object>)]
-    data: Value,
+    data: Nested,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -178,8 +178,8 @@ fn answered<'a>(
 ) -> Answered<'a> {
     let wanted = context.settings.log_payloads;
     let features = match query {
-        Query::Features(features) if wanted && features.values().all(is_small) => {
-            Some(Value::Object(features.clone())).filter(|_| features.len() <= MAX_LOGGED_ELEMENTS)
+        Query::Features(features) if wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS => {
+            serde_json::to_value(features).ok()
         }
         _ => None,
     };
@@ -197,18 +197,6 @@ fn answered<'a>(
 
 /// Rows of a table, not images: the log is a database.
 const MAX_LOGGED_ELEMENTS: usize = 256;
-
-fn is_small(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => {
-            items.len() <= MAX_LOGGED_ELEMENTS
-                && items.iter().all(|item| !item.is_array() && !item.is_object())
-        }
-        Value::String(text) => text.len() <= 1024,
-        Value::Object(_) => false,
-        _ => true,
-    }
-}
 
 /// What a request may say of who shall answer.
 #[derive(Debug, Default)]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tidegate_core::{Environment, NamedTensor, RequestId, SemVer, Timestamp};
 use tidegate_serve::{InferError, ResolveError, Resolved, RunError};
 use tidegate_store::{InferenceRecord, StoreError};
 
 use super::facts::VersionFacts;
 use super::fault::{Fault, listed};
-use super::features::{TensorInput, from_features, from_inputs};
+use super::features::{Features, TensorInput, from_features, from_inputs};
 use super::prediction::{NotFinite, Prediction};
 use super::stack::{split, stack};
 use crate::context::Context;
@@ -31,7 +31,7 @@ pub(crate) struct Target {
 
 /// What a caller wants predicted.
 pub(crate) enum Query {
-    Features(Map<String, Value>),
+    Features(Features),
     Inputs(Vec<TensorInput>),
 }
 

@@ -1,9 +1,11 @@
 //! From output tensors to the `prediction` object.
 
 use half::{bf16, f16};
-use serde::ser::{SerializeMap, SerializeSeq};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tidegate_core::{DType, Dim, NamedTensor, Signature, Tensor};
+
+use super::nested::Rows;
 
 /// Output name -> value. A batch of one is written without its axis, and what is left of axes that are always of length
 /// one as a single value. Written straight from the tensors.
@@ -115,19 +117,19 @@ impl Serialize for Output {
             ($element:ty, $convert:expr) => {{
                 let values = self.tensor.values::<$element>().unwrap_or_default();
                 let values: Vec<_> = values.iter().map($convert).collect();
-                Nested { shape: &self.shape, values: &values }.serialize(serializer)
+                Rows { shape: &self.shape, values: &values }.serialize(serializer)
             }};
         }
         match self.tensor.dtype() {
             DType::Bool => {
                 let bytes = self.tensor.as_bytes().map_or(&[][..], |bytes| bytes);
                 let values: Vec<_> = bytes.iter().map(|byte| *byte != 0).collect();
-                Nested { shape: &self.shape, values: &values }.serialize(serializer)
+                Rows { shape: &self.shape, values: &values }.serialize(serializer)
             }
             DType::Bytes => {
                 let strings = self.tensor.as_strings().unwrap_or_default();
                 let values: Vec<_> = strings.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
-                Nested { shape: &self.shape, values: &values }.serialize(serializer)
+                Rows { shape: &self.shape, values: &values }.serialize(serializer)
             }
             DType::Uint8 => write!(u8, |value| *value),
             DType::Uint16 => write!(u16, |value| *value),
@@ -142,30 +144,6 @@ impl Serialize for Output {
             DType::Fp32 => write!(f32, |value| *value),
             DType::Fp64 => write!(f64, |value| *value),
         }
-    }
-}
-
-/// `values` as arrays nested by `shape`.
-struct Nested<'a, T> {
-    shape: &'a [usize],
-    values: &'a [T],
-}
-
-impl<T: Serialize> Serialize for Nested<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some((size, inner)) = self.shape.split_first() else {
-            return match self.values.first() {
-                Some(value) => value.serialize(serializer),
-                None => serializer.serialize_none(),
-            };
-        };
-        let stride = inner.iter().product::<usize>();
-        let mut sequence = serializer.serialize_seq(Some(*size))?;
-        for index in 0..*size {
-            let values = self.values.get(index * stride..(index + 1) * stride).unwrap_or_default();
-            sequence.serialize_element(&Nested { shape: inner, values })?;
-        }
-        sequence.end()
     }
 }
 

@@ -11,7 +11,6 @@ mod stac;
 
 pub(crate) use draft::{Declaration, Draft, parse_number};
 pub(crate) use import::{ImportSource, import_source};
-pub(crate) use schema::kind;
 pub(crate) use stac::StacItem;
 
 use std::io;

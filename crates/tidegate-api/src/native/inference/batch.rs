@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tidegate_core::Environment;
 use utoipa::ToSchema;
 
@@ -15,6 +14,7 @@ use super::{Asked, target, with_version};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{ApiJson, ApiPath};
+use crate::operations::features::Features;
 use crate::operations::predict::{
     Answered, Chosen, PredictError, Query, Target, account, choose, milliseconds, run_batch, tensors,
 };
@@ -25,7 +25,7 @@ use crate::operations::prediction::Prediction;
 pub(crate) struct BatchRequest {
     /// Each as `features` of a single request.
     #[schema(value_type = Vec<Object>)]
-    instances: Vec<Map<String, Value>>,
+    instances: Vec<Features>,
     version: Option<String>,
     request_id: Option<String>,
     #[schema(value_type = Option<String>, example = "Production")]
@@ -88,7 +88,7 @@ pub(crate) async fn batch(
 async fn predict_all(
     context: &Context,
     target: &Target,
-    instances: Vec<Map<String, Value>>,
+    instances: Vec<Features>,
     chosen: &mut Option<Chosen>,
 ) -> Result<Vec<Prediction>, PredictError> {
     let chosen = chosen.insert(choose(context, target).await?);

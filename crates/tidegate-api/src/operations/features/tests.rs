@@ -1,4 +1,5 @@
-use serde_json::json;
+use serde_json::{from_value, json};
+use tidegate_core::Dim;
 
 use super::*;
 
@@ -12,7 +13,7 @@ fn convert(
     features: &Value,
 ) -> Result<Vec<NamedTensor>, Vec<Fault>> {
     let signature = Signature { inputs, outputs: vec![] };
-    from_features(features.as_object().unwrap(), &signature, schema)
+    from_features(&from_value(features.clone()).unwrap(), &signature, schema)
 }
 
 #[test]
@@ -40,15 +41,15 @@ fn every_fault_names_its_place() {
         (vec![two()], json!({"X": [[1, 2], 3]}), "X[1]", "single value"),
         (vec![two()], json!({"X": [1, [2]]}), "X[1]", "an array"),
         (vec![two()], json!({"X": [1, 2, 3]}), "X", "expected shape [-1, 2], got [3]"),
-        (vec![two()], json!({"X": [1, "2"]}), "X[0][1]", "expected a number, got a string"),
-        (vec![two()], json!({"X": [1, null]}), "X[0][1]", "got null"),
-        (vec![two()], json!({"X": [1, 1e39]}), "X[0][1]", "out of the range of FP32"),
+        (vec![two()], json!({"X": ["1", "2"]}), "X[0]", "expected a number, got a string"),
+        (vec![two()], json!({"X": [1, null]}), "X[1]", "null"),
+        (vec![two()], json!({"X": [1, 1e39]}), "X[1]", "out of the range of FP32"),
         (vec![two()], json!({}), "X", "missing; give FP32 [-1, 2]"),
-        (vec![spec("X", DType::Fp16, &[1])], json!({"X": 70000}), "X[0]", "out of the range of FP16"),
-        (vec![spec("X", DType::Uint8, &[1])], json!({"X": 256}), "X[0]", "out of the range of UINT8"),
-        (vec![spec("X", DType::Int64, &[1])], json!({"X": 1.5}), "X[0]", "a whole number"),
-        (vec![spec("X", DType::Bool, &[1])], json!({"X": 1}), "X[0]", "true or false"),
-        (vec![spec("X", DType::Bytes, &[1])], json!({"X": 1}), "X[0]", "a string"),
+        (vec![spec("X", DType::Fp16, &[1])], json!({"X": 70000}), "X", "out of the range of FP16"),
+        (vec![spec("X", DType::Uint8, &[1])], json!({"X": 256}), "X", "out of the range of UINT8"),
+        (vec![spec("X", DType::Int64, &[2])], json!({"X": [1, 1.5]}), "X[1]", "a whole number"),
+        (vec![spec("X", DType::Bool, &[1])], json!({"X": 1}), "X", "true or false"),
+        (vec![spec("X", DType::Bytes, &[1])], json!({"X": 1}), "X", "a string"),
     ];
     for (inputs, features, field, message) in cases {
         let faults = convert(inputs, &json!({}), &features).unwrap_err();
@@ -73,6 +74,10 @@ fn named_scalars_are_packed_in_the_order_of_the_schema() {
     let faults = pack(json!({"amount": "much", "age_days": 1.5, "is_aboard": true})).unwrap_err();
     let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, ["is_aboard", "amount", "age_days", "is_abroad"]);
+    for scalar in [json!(null), json!([1]), json!({"a": 1})] {
+        let faults = pack(json!({"amount": scalar, "age_days": 1, "is_abroad": 0})).unwrap_err();
+        assert_eq!((faults.len(), faults[0].field.as_str()), (1, "amount"), "{faults:?}");
+    }
     let faults = pack(json!({"amount": 1e300, "age_days": 1, "is_abroad": false})).unwrap_err();
     assert_eq!(faults[0].field, "amount");
 }
@@ -83,7 +88,7 @@ fn inputs_are_taken_flat_or_nested_but_not_short() {
         name: "X".to_owned(),
         shape: shape.to_vec(),
         datatype: DType::Fp32,
-        data,
+        data: from_value(data).unwrap(),
     };
     assert!(from_inputs(&[input(&[2, 2], json!([1, 2, 3, 4]))]).is_ok());
     assert!(from_inputs(&[input(&[2, 2], json!([[1, 2], [3, 4]]))]).is_ok());

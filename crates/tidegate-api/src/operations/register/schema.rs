@@ -39,7 +39,7 @@ fn tensor(spec: &TensorSpec) -> Value {
     }
     schema["x-datatype"] = json!(spec.datatype);
     schema["x-shape"] = json!(spec.shape);
-    // The batch axis may be left out of a request, so the array type is only promised below it.
+    // This axis may be left out of a request.
     if spec.shape.first().is_some_and(|dim| matches!(dim, Dim::Dynamic | Dim::Fixed(1))) {
         schema["x-batch-axis"] = json!(0);
     }
@@ -98,7 +98,7 @@ fn check(field: &str, schema: &Value, depth: usize) -> Result<(), Fault> {
 }
 
 /// What a JSON value is, in words.
-pub(crate) fn kind(value: &Value) -> &'static str {
+fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

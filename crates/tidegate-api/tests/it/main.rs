@@ -1,0 +1,14 @@
+//! The API as a client meets it: the router in process, a real store on SQLite, a real server on the built-in runtime,
+//! and a stand-in for the controller that publishes at once.
+
+#![expect(clippy::unwrap_used, reason = "clippy allows it in tests, but not in their helpers")]
+
+mod bad_input;
+mod control;
+mod deployments;
+mod images;
+mod inference;
+mod openapi;
+mod registry;
+mod support;
+mod uploads;
