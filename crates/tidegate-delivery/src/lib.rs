@@ -7,10 +7,14 @@
 //! Start reading at [`rollout::step`]. Strategies differ in the phases they pass through, not in the mechanism:
 //! BlueGreen is here, the others add phases to [`Phase`] and a case to [`StrategyConfig`].
 
+pub mod analysis;
 pub mod config;
 pub mod report;
 pub mod rollout;
 
+pub use analysis::{
+    Analysis, ArmSummary, LatencyHistogram, MetricVerdict, Thresholds, Verdict, analyse, compare_ab,
+};
 pub use config::{BlueGreen, ConfigFault, StrategyConfig};
 pub use report::{Check, ValidationReport};
 pub use rollout::{

@@ -1,0 +1,133 @@
+//! Is the candidate version good enough? A verdict with its evidence, safe to ask for every half second.
+//!
+//! Pure and without memory: [`analyse`] sees the counts of both versions over the same minutes and nothing else. It must
+//! not know where counts come from, what time it is, or what is done with a verdict.
+//!
+//! # What is claimed
+//!
+//! Every comparison is a confidence sequence: an interval for how much worse the candidate is that holds at all looks at
+//! once (see [`evidence`] for the reason). A metric fails when even the near end of its interval is beyond the
+//! threshold, passes when even the far end is within it, and is inconclusive otherwise.
+//!
+//! - *False rollback*: over the whole rollout, a candidate within every threshold is ever failed with probability at most
+//!   [`Thresholds::alpha`]. One failing metric is enough to roll back, so this error is split: evenly over the metrics
+//!   that are judged (latency's share again over its two quantiles) and over [`Thresholds::windows`].
+//! - *False promotion*: a candidate at or beyond some threshold is ever passed with probability at most `alpha`. Every
+//!   metric must pass, the bad one among them, so this error needs no splitting (an intersection-union test).
+//!
+//! Both assume that requests of an arm are independent with a rate that holds still within a window, and that the arm is
+//! chosen without regard to what the request will do. A degradation near its threshold is rightly never decided; the
+//! rollout's progress deadline is for that.
+//!
+//! Start reading at [`analyse`], then [`rates`] and [`quantiles`]; [`ab`] is the same machinery for two equals.
+
+pub mod ab;
+pub mod drift;
+mod evidence;
+mod fixed_horizon;
+mod histogram;
+mod metric;
+mod quantiles;
+mod rates;
+mod summary;
+
+pub use ab::compare_ab;
+pub use fixed_horizon::FixedHorizon;
+pub use histogram::LatencyHistogram;
+pub use metric::MetricVerdict;
+pub use summary::ArmSummary;
+
+use serde::{Deserialize, Serialize};
+
+/// How much worse than the running version a candidate may be, and how sure a verdict must be.
+///
+/// A threshold that nothing can exceed (a drop or an error increase of 1, an infinite latency) takes its metric out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Thresholds {
+    /// Relative: 0.05 allows 0.95 of the running version's accuracy.
+    pub accuracy_drop: f64,
+    /// Factor on the median and on the 95th percentile.
+    pub latency_increase: f64,
+    /// Absolute: 0.01 allows one failure more in a hundred requests.
+    pub error_rate_increase: f64,
+    /// For [`drift`], whose histograms are not part of a summary.
+    pub drift_score: f64,
+    /// Requests that the candidate must have answered before it may pass. It may fail earlier.
+    pub minimum_samples: u64,
+    /// The probability of a false rollback, and of a false promotion; above 0, below 1.
+    pub alpha: f64,
+    /// How many times a rollout starts counting afresh (canary steps); at least 1.
+    pub windows: u32,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            accuracy_drop: 0.05,
+            latency_increase: 1.5,
+            error_rate_increase: 0.01,
+            drift_score: 0.3,
+            minimum_samples: 1000,
+            alpha: 0.05,
+            windows: 1,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Pass,
+    Fail,
+    /// Hold: the evidence supports neither.
+    Inconclusive,
+}
+
+/// A verdict and all that it rests on, ready for the event log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Analysis {
+    pub verdict: Verdict,
+    /// Those that are judged and of which at least one version has data.
+    pub metrics: Vec<MetricVerdict>,
+    /// One line for somebody who was at lunch.
+    pub summary: String,
+}
+
+/// Compares what two versions did over the same minutes; `baseline` is the version that runs.
+pub fn analyse(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thresholds) -> Analysis {
+    let metrics = metric::judge_all(baseline, candidate, thresholds);
+    let missing = missing(baseline, candidate, thresholds);
+    let with = |verdict| metrics.iter().filter(move |metric| metric.verdict == verdict);
+    let (verdict, reasons): (_, Vec<String>) = if with(Verdict::Fail).next().is_some() {
+        (Verdict::Fail, with(Verdict::Fail).map(|metric| metric.message.clone()).collect())
+    } else if missing.is_empty() && !metrics.is_empty() && with(Verdict::Inconclusive).next().is_none() {
+        (Verdict::Pass, with(Verdict::Pass).map(|metric| metric.message.clone()).collect())
+    } else {
+        let undecided = with(Verdict::Inconclusive).map(|metric| metric.message.clone());
+        (Verdict::Inconclusive, missing.into_iter().chain(undecided).collect())
+    };
+    let summary = match reasons.is_empty() {
+        true => "no metric is judged: every threshold allows anything".to_owned(),
+        false => reasons.join("; "),
+    };
+    Analysis { verdict, metrics, summary }
+}
+
+/// What must still arrive before a candidate may pass, in words.
+fn missing(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thresholds) -> Vec<String> {
+    let mut missing = Vec::new();
+    if candidate.requests == 0 {
+        missing.push("no request has reached the candidate".to_owned());
+    }
+    if baseline.requests == 0 {
+        missing.push(
+            "no request has reached the running version, so there is nothing to compare with".to_owned(),
+        );
+    }
+    if candidate.requests > 0 && candidate.requests < thresholds.minimum_samples {
+        missing.push(format!("{} of {} samples", candidate.requests, thresholds.minimum_samples));
+    }
+    missing
+}
