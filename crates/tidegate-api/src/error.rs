@@ -105,7 +105,8 @@ impl ApiError {
     }
 
     pub fn internal_text(cause: impl Into<String>) -> Self {
-        let message = "something went wrong on the server; give the traceId to whoever runs it, their log has the cause";
+        let message = "something went wrong on the server; \
+                       give the traceId to whoever runs it, their log has the cause";
         Self { cause: Some(cause.into()), ..Self::new(ErrorCode::InternalError, message) }
     }
 

@@ -3,10 +3,12 @@
 mod body;
 mod page;
 mod principal;
+mod rest;
 
 pub(crate) use body::{ApiJson, MaybeJson, json_from_slice, media_type, read_body};
 pub(crate) use page::Pagination;
 pub(crate) use principal::Principal;
+pub(crate) use rest::lend_body;
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;

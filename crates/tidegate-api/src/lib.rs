@@ -1,8 +1,8 @@
 //! Protocols: the native REST API under `/api/v1`, health, OpenAPI 3.1 and Swagger UI.
 //!
 //! The only crate that knows axum and wire formats; it names no SQL, no model runtime and no environment. A handler
-//! extracts, makes one domain call and converts; what several protocols share is in [`operations`], which knows no axum.
-//! [`error`] is the one place that maps errors to status codes.
+//! extracts, makes one domain call and converts; what several protocols share is in `operations`, which knows no axum.
+//! `error` is the one place that maps errors to status codes.
 //!
 //! Start reading at [`router`], then a file of `native`.
 

@@ -6,12 +6,12 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tidegate_core::RequestId;
 use tracing::Instrument;
 
 use crate::context::Context;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 
 /// The response header that carries the trace id.
 pub const TRACE_ID_HEADER: &str = "x-trace-id";
@@ -29,24 +29,39 @@ pub(crate) async fn trace(State(context): State<Context>, request: Request, next
     let mut response = next.run(request).instrument(span.clone()).await;
 
     let _entered = span.enter();
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         log_error(&error);
         response = render(&error, &response, &trace_id, &context);
     }
     let status = response.status().as_u16();
     let latency_ms = started.elapsed().as_secs_f64() * 1e3;
-    tracing::info!(%method, route, status, latency_ms, "answered");
+    match route.as_str() {
+        // Asked every few seconds by whoever watches the process.
+        "/health" | "/ready" => tracing::debug!(%method, route, status, latency_ms, "answered"),
+        _ => tracing::info!(%method, route, status, latency_ms, "answered"),
+    }
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(TRACE_ID_HEADER, value);
     }
     response
 }
 
+/// An error that some library answered with, in its own shape or none.
+fn foreign(response: &Response) -> Option<ApiError> {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_ours = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    match response.status() {
+        status if is_ours || !(status.is_client_error() || status.is_server_error()) => None,
+        StatusCode::NOT_FOUND => Some(ApiError::new(ErrorCode::NotFound, "there is nothing here")),
+        status => Some(ApiError::internal_text(format!("a library answered {status}"))),
+    }
+}
+
 /// Keeps what inner layers said in headers, such as `Allow` beside a 405.
 fn render(error: &ApiError, inner: &Response, trace_id: &str, context: &Context) -> Response {
     let mut response = error.render(trace_id, context.clock.now());
-    if let Some(allow) = inner.headers().get(http::header::ALLOW) {
-        response.headers_mut().insert(http::header::ALLOW, allow.clone());
+    if let Some(allow) = inner.headers().get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
     }
     response
 }

@@ -109,8 +109,8 @@ impl From<RegisterError> for ApiError {
             }
             RegisterError::TooLarge { name, limit_bytes } => {
                 let message = format!(
-                    "the artifacts are larger than the {limit_bytes} bytes allowed; raise the server's upload limit, or \
-                     register fewer"
+                    "the artifacts are larger than the {limit_bytes} bytes allowed; raise the server's upload limit, \
+                     or register fewer"
                 );
                 Self::new(ErrorCode::PayloadTooLarge, message)
                     .with_detail("artifact", format!("`{name}` goes over the limit"))
@@ -170,8 +170,8 @@ impl From<SegmentImageError> for ApiError {
             SegmentImageError::NoItem { version } => Self::new(
                 ErrorCode::UnprocessableArtifact,
                 format!(
-                    "version {version} does not say how to read images; register it with its STAC-MLM item (a part named \
-                     `stac`), or send tensors as JSON"
+                    "version {version} does not say how to read images; register it with its STAC-MLM item (a part \
+                     named `stac`), or send tensors as JSON"
                 ),
             ),
             SegmentImageError::Busy => {

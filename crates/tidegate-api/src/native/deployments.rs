@@ -1,5 +1,6 @@
-//! Deployments: asking for one, looking at them, and the commands.
+//! Deployments: asking for one and looking at them.
 
+pub(crate) mod commands;
 mod view;
 
 use axum::Json;
@@ -17,7 +18,7 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use crate::control::NewDeployment;
 use crate::error::{ApiError, ErrorBody, ErrorCode, ErrorDetail};
-use crate::extract::{ApiJson, ApiPath, ApiQuery, MaybeJson, Pagination, Principal};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, Pagination, Principal};
 use crate::native::{models, versions};
 use crate::operations::register::parse_number;
 use view::{DeploymentView, EventList, EventView, Names};
@@ -59,7 +60,9 @@ pub(crate) struct CreateResponse {
 }
 
 /// Brings a version into an environment. Answers at once; GET the deployment to watch it.
-#[utoipa::path(post, path = "/api/v1/deployments", tag = "deployments", request_body = CreateRequest, responses(
+#[utoipa::path(post, path = "/api/v1/deployments",
+    operation_id = "createDeployment", tag = "deployments",
+    request_body = CreateRequest, responses(
     (status = 202, body = CreateResponse, headers(("Location" = String))), (status = 400, body = ErrorBody),
     (status = 404, body = ErrorBody), (status = 409, description = "Another is in progress", body = ErrorBody),
     (status = 422, description = "The format cannot run yet", body = ErrorBody)))]
@@ -160,7 +163,9 @@ pub(crate) struct DeploymentList {
 }
 
 /// The deployments, newest first.
-#[utoipa::path(get, path = "/api/v1/deployments", tag = "deployments", params(DeploymentQuery), responses(
+#[utoipa::path(get, path = "/api/v1/deployments",
+    operation_id = "listDeployments", tag = "deployments",
+    params(DeploymentQuery), responses(
     (status = 200, body = DeploymentList), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn list(
     State(context): State<Context>,
@@ -182,7 +187,9 @@ pub(crate) async fn list(
 }
 
 /// One deployment: where it stands and why.
-#[utoipa::path(get, path = "/api/v1/deployments/{id}", tag = "deployments", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/deployments/{id}",
+    operation_id = "getDeployment", tag = "deployments",
+    params(("id" = String, Path)),
     responses((status = 200, body = DeploymentView), (status = 404, body = ErrorBody)))]
 pub(crate) async fn get(
     State(context): State<Context>,
@@ -204,7 +211,8 @@ pub(crate) struct EventQuery {
 }
 
 /// What happened in a deployment and on what evidence, in order.
-#[utoipa::path(get, path = "/api/v1/deployments/{id}/events", tag = "deployments",
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/events",
+    operation_id = "listDeploymentEvents", tag = "deployments",
     params(("id" = String, Path), EventQuery),
     responses((status = 200, body = EventList), (status = 404, body = ErrorBody)))]
 pub(crate) async fn events(
@@ -216,85 +224,6 @@ pub(crate) async fn events(
     let id = find(&context, &DeploymentId::new(id)).await?.id;
     let events = context.store.deployments.events(&id, query.after, page.limit).await?;
     Ok(Json(EventList { events: events.into_iter().map(EventView::from).collect() }))
-}
-
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CommandRequest {
-    /// For the event log.
-    reason: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RollbackResponse {
-    deployment_id: String,
-    #[schema(value_type = String, example = "RolledBack")]
-    status: DeploymentStatus,
-    rolled_back_at: Option<Timestamp>,
-    /// The version that was rolled back.
-    previous_version: Option<String>,
-    /// The version that answers now; null when nothing does.
-    current_version: Option<String>,
-}
-
-/// Goes back to the version that served before, at once.
-#[utoipa::path(post, path = "/api/v1/deployments/{id}/rollback", tag = "deployments", params(("id" = String, Path)),
-    request_body(content = Option<CommandRequest>), responses((status = 200, body = RollbackResponse),
-    (status = 404, body = ErrorBody), (status = 409, description = "There is nothing to go back to", body = ErrorBody)))]
-pub(crate) async fn rollback(
-    State(context): State<Context>,
-    principal: Principal,
-    ApiPath(id): ApiPath<String>,
-    MaybeJson(body): MaybeJson<CommandRequest>,
-) -> Result<Json<RollbackResponse>, ApiError> {
-    let reason = reason(body, "asked for through the API")?;
-    let record = context.control.rollback(&DeploymentId::new(id), &principal.0, &reason).await?;
-    let mut names = Names::default();
-    let previous_version = names.number(&context, &record.version_id).await?;
-    let current_version = match current(&context, &record).await? {
-        Some(version_id) => names.number(&context, &version_id).await?,
-        None => None,
-    };
-    Ok(Json(RollbackResponse {
-        deployment_id: record.id.to_string(),
-        status: record.status,
-        rolled_back_at: record.rolled_back_at,
-        previous_version,
-        current_version,
-    }))
-}
-
-/// Ends a deployment that is in progress; the version that served before goes on.
-#[utoipa::path(post, path = "/api/v1/deployments/{id}/cancel", tag = "deployments", params(("id" = String, Path)),
-    request_body(content = Option<CommandRequest>), responses((status = 200, body = DeploymentView),
-    (status = 404, body = ErrorBody), (status = 409, description = "It is over already", body = ErrorBody)))]
-pub(crate) async fn cancel(
-    State(context): State<Context>,
-    principal: Principal,
-    ApiPath(id): ApiPath<String>,
-    MaybeJson(body): MaybeJson<CommandRequest>,
-) -> Result<Json<DeploymentView>, ApiError> {
-    let reason = reason(body, "asked for through the API")?;
-    let record = context.control.cancel(&DeploymentId::new(id), &principal.0, &reason).await?;
-    Ok(Json(DeploymentView::of(&context, record, &mut Names::default()).await?))
-}
-
-const MAX_REASON: usize = 1000;
-
-fn reason(body: CommandRequest, default: &str) -> Result<String, ApiError> {
-    let reason = body.reason.unwrap_or_default();
-    if reason.chars().count() > MAX_REASON {
-        return Err(ApiError::invalid("reason", format!("must be at most {MAX_REASON} characters")));
-    }
-    Ok(if reason.trim().is_empty() { default.to_owned() } else { reason })
-}
-
-/// The version with most of the traffic of the deployment's route.
-async fn current(context: &Context, record: &DeploymentRecord) -> Result<Option<VersionId>, ApiError> {
-    let route = context.store.routes.get(record.environment, &record.model_id).await?;
-    let arms = route.map(|route| route.arms).unwrap_or_default();
-    Ok(arms.into_iter().max_by_key(|arm| arm.weight).map(|arm| arm.version_id))
 }
 
 async fn find(context: &Context, id: &DeploymentId) -> Result<DeploymentRecord, ApiError> {

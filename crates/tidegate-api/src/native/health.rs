@@ -17,7 +17,9 @@ pub(crate) struct Health {
 }
 
 /// The process lives.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health",
+    operation_id = "getHealth", tag = "health",
+    responses((status = 200, body = Health)))]
 pub(crate) async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }
@@ -38,7 +40,7 @@ pub(crate) struct Checks {
 }
 
 /// The process should get traffic: its database answers and the models of its routes are loaded.
-#[utoipa::path(get, path = "/ready", tag = "health", responses(
+#[utoipa::path(get, path = "/ready", operation_id = "getReadiness", tag = "health", responses(
     (status = 200, body = Ready), (status = 503, description = "Not (yet) for traffic", body = Ready),
 ))]
 pub(crate) async fn ready(State(context): State<Context>) -> Response {

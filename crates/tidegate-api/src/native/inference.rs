@@ -22,7 +22,7 @@ use crate::extract::{ApiJson, ApiPath, ApiQuery, media_type};
 use crate::operations::features::{Features, TensorInput};
 use crate::operations::nested::Nested;
 use crate::operations::predict::{
-    Answered, Chosen, PredictError, Query, Target, account, choose, milliseconds, run, tensors,
+    Answer, Chosen, PredictError, Query, Target, account, choose, milliseconds, run, tensors,
 };
 use crate::operations::prediction::Prediction;
 use crate::operations::register::parse_number;
@@ -81,7 +81,7 @@ pub(crate) struct PredictResponse {
 }
 
 /// Predicts from features or tensors (JSON), or from an image (its bytes, or a form with the part `image`).
-#[utoipa::path(post, path = "/api/v1/inference/{model}", tag = "inference",
+#[utoipa::path(post, path = "/api/v1/inference/{model}", operation_id = "predict", tag = "inference",
     params(("model" = String, Path, description = "Id or name"), ImageParameters,
         ("X-Tidegate-Key" = Option<String>, Header, description = "Requests with one key meet one version")),
     request_body(content((PredictRequest = "application/json"), (image::ImageForm = "multipart/form-data"),
@@ -98,8 +98,8 @@ pub(crate) async fn predict(
     ApiQuery(parameters): ApiQuery<ImageParameters>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let started = Instant::now();
     let headers = request.headers().clone();
+    let started = Instant::now();
     match media_type(&headers).as_str() {
         "application/json" => {
             parameters.refuse_any()?;
@@ -125,7 +125,8 @@ async fn predict_json(
     body: PredictRequest,
     started: Instant,
 ) -> Result<Response, ApiError> {
-    let asked = Asked { version: body.version, request_id: body.request_id, environment: body.environment };
+    let asked =
+        Asked { version: body.version, request_id: body.request_id, environment: body.environment, started };
     let target = target(context, model, headers, asked)?;
     let (query, field) = match (body.features, body.inputs) {
         (Some(features), None) => (Query::Features(features), "features"),
@@ -137,20 +138,18 @@ async fn predict_json(
         }
         (None, None) => return Err(ApiError::invalid("features", "missing; give `features` or `inputs`")),
     };
-    let mut chosen = None;
-    let result = predict_one(context, &target, &query, field, &mut chosen).await;
-    let answered = answered(context, &query, &result, chosen.as_ref(), started);
-    account(context, &target, answered);
-    let (prediction, chosen) = (result?, chosen);
-    let slot = chosen.map(|chosen| chosen.resolved.slot);
-    let version = slot.as_ref().map_or_else(String::new, |slot| slot.number().to_string());
+    let chosen = choose(context, &target).await?;
+    let result = predict_one(context, &chosen, &query, field).await;
+    account(context, &target, Some(&chosen), answer(context, &query, &result));
+    let prediction = result?;
+    let version = chosen.number();
     let response = PredictResponse {
         request_id: target.request_id.to_string(),
-        model_name: slot.map_or_else(|| target.model.clone(), |slot| slot.model_name().to_string()),
+        model_name: chosen.model_name(),
         version: version.clone(),
         confidence: prediction.confidence(),
         prediction,
-        latency_ms: milliseconds(started),
+        latency_ms: milliseconds(target.started),
         timestamp: context.clock.now(),
     };
     Ok(with_version(Json(response).into_response(), &version))
@@ -158,24 +157,16 @@ async fn predict_json(
 
 async fn predict_one(
     context: &Context,
-    target: &Target,
+    chosen: &Chosen,
     query: &Query,
     field: &str,
-    chosen: &mut Option<Chosen>,
 ) -> Result<Prediction, PredictError> {
-    let chosen = chosen.insert(choose(context, target).await?);
     let inputs = tensors(chosen, query, field)?;
     run(context, chosen, inputs).await
 }
 
 /// What the log keeps: payloads only while they are small and the operator wants them.
-fn answered<'a>(
-    context: &Context,
-    query: &Query,
-    result: &'a Result<Prediction, PredictError>,
-    chosen: Option<&'a Chosen>,
-    started: Instant,
-) -> Answered<'a> {
+fn answer(context: &Context, query: &Query, result: &Result<Prediction, PredictError>) -> Answer {
     let wanted = context.settings.log_payloads;
     let features = match query {
         Query::Features(features) if wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS => {
@@ -185,13 +176,11 @@ fn answered<'a>(
     };
     let prediction = result.as_ref().ok();
     let small = prediction.filter(|prediction| wanted && prediction.n_elements() <= MAX_LOGGED_ELEMENTS);
-    Answered {
-        chosen,
+    Answer {
         features,
         prediction: small.and_then(|prediction| serde_json::to_value(prediction).ok()),
         confidence: prediction.and_then(Prediction::confidence),
-        error: result.as_ref().err(),
-        started,
+        error: result.as_ref().err().map(ToString::to_string),
     }
 }
 
@@ -199,11 +188,12 @@ fn answered<'a>(
 const MAX_LOGGED_ELEMENTS: usize = 256;
 
 /// What a request may say of who shall answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
     version: Option<String>,
     request_id: Option<String>,
     environment: Option<Environment>,
+    started: Instant,
 }
 
 const MAX_KEY: usize = 255;
@@ -226,7 +216,7 @@ fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -
     };
     let pin: Option<SemVer> = asked.version.map(|text| parse_number("version", &text)).transpose()?;
     let environment = asked.environment.unwrap_or(context.settings.default_environment);
-    Ok(Target { model, environment, pin, request_id, sticky_key, requested_at })
+    Ok(Target { model, environment, pin, request_id, sticky_key, requested_at, started: asked.started })
 }
 
 fn with_version(mut response: Response, version: &str) -> Response {

@@ -82,7 +82,9 @@ pub(crate) struct ModelList {
 }
 
 /// The models, newest first.
-#[utoipa::path(get, path = "/api/v1/models", tag = "models", params(ModelQuery), responses(
+#[utoipa::path(get, path = "/api/v1/models",
+    operation_id = "listModels", tag = "models",
+    params(ModelQuery), responses(
     (status = 200, body = ModelList), (status = 400, body = ErrorBody),
 ))]
 pub(crate) async fn list(
@@ -111,7 +113,7 @@ pub(crate) struct ModelDetail {
 }
 
 /// One model and its versions.
-#[utoipa::path(get, path = "/api/v1/models/{model}", tag = "models",
+#[utoipa::path(get, path = "/api/v1/models/{model}", operation_id = "getModel", tag = "models",
     params(("model" = String, Path, description = "Id or name")),
     responses((status = 200, body = ModelDetail), (status = 404, body = ErrorBody)))]
 pub(crate) async fn get(
@@ -125,7 +127,7 @@ pub(crate) async fn get(
 }
 
 /// Archives a model: it disappears from listings, keeps its history, and its name may be used again.
-#[utoipa::path(delete, path = "/api/v1/models/{model}", tag = "models",
+#[utoipa::path(delete, path = "/api/v1/models/{model}", operation_id = "archiveModel", tag = "models",
     params(("model" = String, Path, description = "Id or name")),
     responses((status = 204), (status = 404, body = ErrorBody),
         (status = 409, description = "It serves, or is being deployed", body = ErrorBody)))]

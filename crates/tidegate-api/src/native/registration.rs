@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, Principal, media_type};
+use crate::extract::{ApiJson, Principal, lend_body, media_type};
 use crate::native::versions::ArtifactInfo;
 use crate::operations::fault::Fault;
 use crate::operations::register::{
@@ -40,7 +40,7 @@ pub(crate) struct RegisterRequest {
     artifact_path: Option<String>,
     /// SHA-256 of the primary artifact: hexadecimal, or `sha256:<hex>`.
     checksum: Option<String>,
-    /// JSON Schema of the features, as an object or a string that holds one; derived from the model where it is missing.
+    /// JSON Schema of the features, as an object or a string that holds one; derived from the model where missing.
     #[schema(value_type = Option<Object>)]
     input_schema: Option<Value>,
     #[schema(value_type = Option<Object>)]
@@ -82,7 +82,7 @@ pub(crate) struct RegisterResponse {
 }
 
 /// Registers a version of a model, and the model with it when its name is new.
-#[utoipa::path(post, path = "/api/v1/models", tag = "models",
+#[utoipa::path(post, path = "/api/v1/models", operation_id = "registerVersion", tag = "models",
     request_body(content((RegisterRequest = "application/json"), (RegisterForm = "multipart/form-data"))),
     responses((status = 201, body = RegisterResponse, headers(("Location" = String))),
         (status = 400, body = ErrorBody), (status = 409, description = "The number is taken", body = ErrorBody),
@@ -97,8 +97,13 @@ pub(crate) async fn register(
     let registering = async move {
         match media_type(request.headers()).as_str() {
             "multipart/form-data" => {
+                let (request, rest) = lend_body(request);
                 let form = Multipart::from_request(request, &context).await?;
-                form::register(&context, &principal, form).await
+                let registered = form::register(&context, &principal, form).await;
+                if registered.is_err() {
+                    rest.drain().await;
+                }
+                registered
             }
             "application/json" => {
                 let ApiJson(body) = ApiJson::from_request(request, &context).await?;
@@ -115,8 +120,8 @@ pub(crate) async fn register(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(registered.into())))
 }
 
-/// Runs as a task of its own, so that a caller who goes away mid-upload cannot drop it: the body then ends with an error,
-/// and what was stored is deleted in order.
+/// Runs as a task of its own, so that a caller who goes away mid-upload cannot drop it: the body then ends with an
+/// error, and what was stored is deleted in order.
 async fn to_the_end(
     registering: impl Future<Output = Result<Registered, ApiError>> + Send + 'static,
 ) -> Result<Registered, ApiError> {

@@ -39,7 +39,9 @@ pub(crate) struct RuntimeFacts {
 }
 
 /// What this server is, which runtime it uses and why, and which models it has loaded.
-#[utoipa::path(get, path = "/api/v1/server", tag = "server", responses((status = 200, body = ServerInfo)))]
+#[utoipa::path(get, path = "/api/v1/server",
+    operation_id = "getServer", tag = "server",
+    responses((status = 200, body = ServerInfo)))]
 pub(crate) async fn server(State(context): State<Context>) -> Json<ServerInfo> {
     let runtime = context.server.runtime();
     Json(ServerInfo {

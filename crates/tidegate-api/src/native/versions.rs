@@ -96,7 +96,7 @@ pub(crate) struct VersionDetail {
 }
 
 /// The versions of a model.
-#[utoipa::path(get, path = "/api/v1/models/{model}/versions", tag = "versions",
+#[utoipa::path(get, path = "/api/v1/models/{model}/versions", operation_id = "listVersions", tag = "versions",
     params(("model" = String, Path, description = "Id or name")),
     responses((status = 200, body = VersionList), (status = 404, body = ErrorBody)))]
 pub(crate) async fn list(
@@ -109,7 +109,8 @@ pub(crate) async fn list(
 }
 
 /// One version, whole.
-#[utoipa::path(get, path = "/api/v1/models/{model}/versions/{version}", tag = "versions",
+#[utoipa::path(get, path = "/api/v1/models/{model}/versions/{version}",
+    operation_id = "getVersion", tag = "versions",
     params(("model" = String, Path, description = "Id or name"),
         ("version" = String, Path, description = "Number or version id")),
     responses((status = 200, body = VersionDetail), (status = 404, body = ErrorBody)))]
@@ -133,7 +134,8 @@ pub(crate) async fn get(
 }
 
 /// The STAC-MLM item that the version was registered from.
-#[utoipa::path(get, path = "/api/v1/models/{model}/versions/{version}/stac", tag = "versions",
+#[utoipa::path(get, path = "/api/v1/models/{model}/versions/{version}/stac",
+    operation_id = "getStacItem", tag = "versions",
     params(("model" = String, Path, description = "Id or name"),
         ("version" = String, Path, description = "Number or version id")),
     responses((status = 200, content_type = "application/geo+json", body = Object), (status = 404, body = ErrorBody)))]
@@ -151,7 +153,8 @@ pub(crate) async fn stac(
 }
 
 /// Downloads an artifact. Its ETag is its SHA-256.
-#[utoipa::path(get, path = "/api/v1/models/{model}/versions/{version}/artifacts/{name}", tag = "versions",
+#[utoipa::path(get, path = "/api/v1/models/{model}/versions/{version}/artifacts/{name}",
+    operation_id = "downloadArtifact", tag = "versions",
     params(("model" = String, Path, description = "Id or name"),
         ("version" = String, Path, description = "Number or version id"),
         ("name" = String, Path, description = "The artifact's file name")),

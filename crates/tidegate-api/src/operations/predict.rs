@@ -27,6 +27,8 @@ pub(crate) struct Target {
     /// Decides between arms; the request id where the caller gives none.
     pub sticky_key: Option<String>,
     pub requested_at: Timestamp,
+    /// The same moment, for measuring.
+    pub started: Instant,
 }
 
 /// What a caller wants predicted.
@@ -76,8 +78,27 @@ pub(crate) struct Chosen {
     pub facts: Arc<VersionFacts>,
 }
 
-/// Finds who answers. Asks the store only where nobody does, to say why.
+impl Chosen {
+    pub(crate) fn model_name(&self) -> String {
+        self.resolved.slot.model_name().to_string()
+    }
+
+    pub(crate) fn number(&self) -> String {
+        self.resolved.slot.number().to_string()
+    }
+}
+
+/// Finds who answers; where nobody does, the request is accounted for as failed.
 pub(crate) async fn choose(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
+    let chosen = resolve(context, target).await;
+    if let Err(error) = &chosen {
+        account(context, target, None, Answer { error: Some(error.to_string()), ..Answer::default() });
+    }
+    chosen
+}
+
+/// Asks the store only where nobody answers, to say why.
+async fn resolve(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
     let key = target.sticky_key.as_deref().unwrap_or(target.request_id.as_str());
     let resolved = context.server.resolve(target.environment, &target.model, target.pin.as_ref(), key);
     let resolved = match resolved {
@@ -115,7 +136,8 @@ async fn explain(
     })
 }
 
-/// One prediction. `field` is what the query is called in the request (`features`, `inputs`, `instances[3]`).
+/// The tensors of one prediction. `field` is what the query is called in the request: `features`, `inputs`,
+/// `instances[3]`.
 pub(crate) fn tensors(chosen: &Chosen, query: &Query, field: &str) -> Result<Vec<NamedTensor>, PredictError> {
     let signature = chosen.resolved.slot.signature();
     let tensors = match query {
@@ -177,18 +199,18 @@ impl From<InferError> for PredictError {
 }
 
 /// What came of a request, for the log.
-pub(crate) struct Answered<'a> {
-    pub chosen: Option<&'a Chosen>,
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
     pub features: Option<Value>,
     pub prediction: Option<Value>,
     pub confidence: Option<f64>,
-    pub error: Option<&'a PredictError>,
-    pub started: Instant,
+    /// `None`: it was answered.
+    pub error: Option<String>,
 }
 
 /// Accounts for a request, failed or not.
-pub(crate) fn account(context: &Context, target: &Target, answered: Answered<'_>) {
-    let resolved = answered.chosen.map(|chosen| &chosen.resolved);
+pub(crate) fn account(context: &Context, target: &Target, chosen: Option<&Chosen>, answer: Answer) {
+    let resolved = chosen.map(|chosen| &chosen.resolved);
     context.log_inference(InferenceRecord {
         request_id: target.request_id.clone(),
         // The name, also where the caller gave the id.
@@ -198,12 +220,12 @@ pub(crate) fn account(context: &Context, target: &Target, answered: Answered<'_>
         environment: Some(target.environment),
         deployment_id: resolved.map(|resolved| resolved.deployment_id.clone()),
         arm: resolved.and_then(|resolved| u32::try_from(resolved.arm).ok()),
-        features: answered.features,
-        prediction: answered.prediction,
-        confidence: answered.confidence,
-        latency_ms: Some(milliseconds(answered.started)),
-        status: if answered.error.is_some() { "Failed" } else { "Completed" }.to_owned(),
-        error_message: answered.error.map(ToString::to_string),
+        features: answer.features,
+        prediction: answer.prediction,
+        confidence: answer.confidence,
+        latency_ms: Some(milliseconds(target.started)),
+        status: if answer.error.is_some() { "Failed" } else { "Completed" }.to_owned(),
+        error_message: answer.error,
         requested_at: target.requested_at,
         completed_at: Some(context.clock.now()),
     });

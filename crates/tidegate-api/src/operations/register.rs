@@ -1,5 +1,5 @@
-//! Registering a version: a [`Draft`] is checked before a byte has come, artifacts stream into the store one by one, and
-//! the version appears in one transaction or not at all.
+//! Registering a version: a [`Draft`] is checked before a byte has come, artifacts stream into the store one by one,
+//! and the version appears in one transaction or not at all.
 //!
 //! Start reading at [`Upload`].
 

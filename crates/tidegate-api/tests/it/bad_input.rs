@@ -66,7 +66,7 @@ async fn every_refusal_has_the_shape_and_names_the_field() {
             Method::POST,
             deploy,
             json,
-            r#"{"modelId": "m", "strategy": "Canary"}"#,
+            r#"{"modelId": "m", "strategy": "Rolling"}"#,
             400,
             "VALIDATION_ERROR",
             "strategy",

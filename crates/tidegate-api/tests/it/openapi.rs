@@ -1,5 +1,7 @@
 //! The OpenAPI document and the pages around it.
 
+use std::collections::HashSet;
+
 use http::StatusCode;
 use serde_json::Value;
 
@@ -43,6 +45,10 @@ async fn the_document_is_whole_and_its_references_lead_somewhere() {
             check_operation(path, method, operation);
         }
     }
+    let operations = paths.values().flat_map(|path| path.as_object().unwrap().values());
+    let ids: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let distinct: HashSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "operation ids are unique");
     for reference in references(&document) {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
@@ -85,5 +91,6 @@ async fn swagger_is_served_from_the_binary() {
     let page = app.get("/swagger/").await;
     assert!(page.text().contains("swagger-ui"), "{}", page.text());
     assert_eq!(app.get("/swagger/swagger-ui-bundle.js").await.status, StatusCode::OK);
+    app.get("/swagger/none.js").await.check(404, "NOT_FOUND", "");
     assert!(!page.text().contains("http://") && !page.text().contains("https://"), "nothing from elsewhere");
 }

@@ -133,7 +133,8 @@ async fn a_stac_item_brings_what_the_metadata_lacks() {
     let version = app.get(reply.header("location")).await.json();
     assert_eq!(version["format"], "Onnx", "the artifact that runs is the primary one");
     assert_eq!(version["hasStacItem"], true);
-    assert_eq!(app.get(&format!("{}/stac", reply.header("location"))).await.json(), item);
+    let stac = app.get(&format!("{}/stac", reply.header("location"))).await;
+    assert_eq!((stac.header("content-type"), stac.json()), ("application/geo+json", item));
 }
 
 #[tokio::test]

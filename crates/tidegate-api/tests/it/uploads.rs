@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tidegate_core::Sha256Digest;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{App, FORM_TYPE, Part, example, fixture, form, part_head};
 
@@ -171,25 +171,46 @@ async fn a_body_that_breaks_off_or_stalls_leaves_nothing() {
 #[tokio::test]
 async fn a_client_that_disconnects_mid_upload_leaves_nothing() {
     let app = App::start().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = app.router.clone();
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
-
+    let address = serve(&app).await;
     let body = form(&[Part::text("metadata", &metadata()), Part::file("m.onnx", vec![7; 20 << 20])]);
-    let head = format!(
-        "POST /api/v1/models HTTP/1.1\r\nhost: x\r\ncontent-type: {FORM_TYPE}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(head(body.len()).as_bytes()).await.unwrap();
     client.write_all(&body[..15 << 20]).await.unwrap();
     let files = || walk(&app.folder.path().join("artifacts"));
     until("the upload has begun", || !files().is_empty()).await;
     drop(client);
     until("the upload is cleaned up", || files().is_empty()).await;
     assert_eq!(app.get("/api/v1/models").await.json()["total"], 0);
-    server.abort();
+}
+
+/// Over a real connection: the refusal comes after the metadata, and the client only reads once all is sent.
+#[tokio::test]
+async fn a_client_that_sends_on_after_a_refusal_still_reads_it() {
+    let app = App::start().await;
+    let address = serve(&app).await;
+    let bad = json!({"name": "m", "framework": "ONNX", "version": "v1"});
+    let body = form(&[Part::text("metadata", &bad), Part::file("m.onnx", vec![7; 30 << 20])]);
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    client.write_all(head(body.len()).as_bytes()).await.unwrap();
+    client.write_all(&body).await.unwrap();
+    let mut answer = vec![0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400");
+}
+
+async fn serve(app: &App) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = app.router.clone();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+fn head(content_length: usize) -> String {
+    format!(
+        "POST /api/v1/models HTTP/1.1\r\nhost: x\r\ncontent-type: {FORM_TYPE}\r\ncontent-length: \
+         {content_length}\r\n\r\n"
+    )
 }
 
 /// Every file below a folder, temporary ones of the store too.

@@ -16,7 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::{ApiJson, ApiPath};
 use crate::operations::features::Features;
 use crate::operations::predict::{
-    Answered, Chosen, PredictError, Query, Target, account, choose, milliseconds, run_batch, tensors,
+    Answer, Chosen, PredictError, Query, account, choose, milliseconds, run_batch, tensors,
 };
 use crate::operations::prediction::Prediction;
 
@@ -45,7 +45,8 @@ pub(crate) struct BatchResponse {
 }
 
 /// Predicts for many instances; all are answered by one version.
-#[utoipa::path(post, path = "/api/v1/inference/{model}/batch", tag = "inference",
+#[utoipa::path(post, path = "/api/v1/inference/{model}/batch",
+    operation_id = "predictBatch", tag = "inference",
     params(("model" = String, Path, description = "Id or name")), request_body = BatchRequest,
     responses((status = 200, body = BatchResponse, headers(("X-Tidegate-Version" = String))),
         (status = 400, description = "An instance does not fit; the field names its index", body = ErrorBody),
@@ -62,36 +63,29 @@ pub(crate) async fn batch(
         let message = format!("give 1 to {max} instances, got {}", body.instances.len());
         return Err(ApiError::invalid("instances", message));
     }
-    let asked = Asked { version: body.version, request_id: body.request_id, environment: body.environment };
+    let asked =
+        Asked { version: body.version, request_id: body.request_id, environment: body.environment, started };
     let target = target(&context, model, &headers, asked)?;
-    let mut chosen = None;
-    let result = predict_all(&context, &target, body.instances, &mut chosen).await;
-    let (error, chosen) = (result.as_ref().err(), chosen.as_ref());
-    account(
-        &context,
-        &target,
-        Answered { chosen, features: None, prediction: None, confidence: None, error, started },
-    );
-    let predictions = result?;
-    let slot = chosen.map(|chosen| &chosen.resolved.slot);
-    let version = slot.map_or_else(String::new, |slot| slot.number().to_string());
+    let chosen = choose(&context, &target).await?;
+    let result = predict_all(&context, &chosen, body.instances).await;
+    let error = result.as_ref().err().map(ToString::to_string);
+    account(&context, &target, Some(&chosen), Answer { error, ..Answer::default() });
+    let version = chosen.number();
     let response = BatchResponse {
         request_id: target.request_id.to_string(),
-        model_name: slot.map_or_else(|| target.model.clone(), |slot| slot.model_name().to_string()),
+        model_name: chosen.model_name(),
         version: version.clone(),
-        predictions,
-        total_latency_ms: milliseconds(started),
+        predictions: result?,
+        total_latency_ms: milliseconds(target.started),
     };
     Ok(with_version(Json(response).into_response(), &version))
 }
 
 async fn predict_all(
     context: &Context,
-    target: &Target,
+    chosen: &Chosen,
     instances: Vec<Features>,
-    chosen: &mut Option<Chosen>,
 ) -> Result<Vec<Prediction>, PredictError> {
-    let chosen = chosen.insert(choose(context, target).await?);
     let instances = instances.into_iter().enumerate();
     let inputs = instances
         .map(|(index, features)| tensors(chosen, &Query::Features(features), &format!("instances[{index}]")));

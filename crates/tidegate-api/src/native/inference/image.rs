@@ -22,8 +22,8 @@ use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::extract::{media_type, read_body};
 use crate::operations::fault::Fault;
-use crate::operations::predict::{Answered, Chosen, PredictError, Target, account, choose, milliseconds};
-use crate::operations::segment::{ImageQuery, SegmentImageError, Segmented, segment_image};
+use crate::operations::predict::{Answer, Chosen, Target, account, choose, milliseconds};
+use crate::operations::segment::{ImageQuery, Segmented, segment_image};
 
 /// For images only; a JSON body says the same itself.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -116,55 +116,31 @@ pub(super) async fn predict(
         version: parameters.version,
         request_id: parameters.request_id,
         environment: parameters.environment,
+        started,
     };
     let target = target(context, model, &headers, asked)?;
     let (name, bytes) = read_image(context, request).await?;
-    let mut chosen = None;
-    let result = segment(context, &target, ImageQuery { bytes, name, options }, &mut chosen).await;
-    record(context, &target, &result, chosen.as_ref(), started);
-    let segmented = result?;
-    let version = chosen.map_or_else(String::new, |chosen| chosen.resolved.slot.number().to_string());
-    let response = respond(context, &target, &version, segmented, wanted, started).await?;
-    Ok(with_version(response, &version))
-}
-
-async fn segment(
-    context: &Context,
-    target: &Target,
-    query: ImageQuery,
-    chosen: &mut Option<Chosen>,
-) -> Result<Segmented, SegmentImageError> {
-    let chosen = chosen.insert(choose(context, target).await?);
-    segment_image(context, chosen, query).await
-}
-
-fn record(
-    context: &Context,
-    target: &Target,
-    result: &Result<Segmented, SegmentImageError>,
-    chosen: Option<&Chosen>,
-    started: Instant,
-) {
-    let error = result.as_ref().err().map(|error| PredictError::Failed(error.to_string()));
+    let chosen = choose(context, &target).await?;
+    let result = segment_image(context, &chosen, ImageQuery { bytes, name, options }).await;
     let confidence = result.as_ref().ok().and_then(|segmented| segmented.confidence);
-    let answered =
-        Answered { chosen, features: None, prediction: None, confidence, error: error.as_ref(), started };
-    account(context, target, answered);
+    let error = result.as_ref().err().map(ToString::to_string);
+    account(context, &target, Some(&chosen), Answer { confidence, error, ..Answer::default() });
+    let response = respond(context, &target, &chosen, result?, wanted).await?;
+    Ok(with_version(response, &chosen.number()))
 }
 
 async fn respond(
     context: &Context,
     target: &Target,
-    version: &str,
+    chosen: &Chosen,
     segmented: Segmented,
     wanted: Wanted,
-    started: Instant,
 ) -> Result<Response, ApiError> {
     match wanted {
         Wanted::Json => Ok(Json(ImageResponse {
             request_id: target.request_id.to_string(),
-            model_name: target.model.clone(),
-            version: version.to_owned(),
+            model_name: chosen.model_name(),
+            version: chosen.number(),
             prediction: ImagePrediction {
                 width: segmented.width,
                 height: segmented.height,
@@ -173,7 +149,7 @@ async fn respond(
                 notes: segmented.notes,
             },
             confidence: segmented.confidence,
-            latency_ms: milliseconds(started),
+            latency_ms: milliseconds(target.started),
             timestamp: context.clock.now(),
         })
         .into_response()),
