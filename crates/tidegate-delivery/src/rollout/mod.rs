@@ -1,6 +1,8 @@
 //! The state machine of a deployment.
 //!
 //! ```text
+//!            (AwaitingApproval)            (Shifting)
+//!                   |                          |
 //! Pending -> Validating -> Loading -> SmokeTesting -> Watching -> KeepingPrevious -> Done
 //!                |            |            |             |               |            |
 //!                v            v            v             v               v            v
@@ -20,8 +22,10 @@ pub use step::step;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tidegate_core::route::BUCKETS;
 use tidegate_core::{Arm, DeploymentId, DeploymentStatus, Environment, ModelId, Route, Timestamp, VersionId};
 
+use crate::analysis::ArmSummary;
 use crate::config::StrategyConfig;
 use crate::report::ValidationReport;
 
@@ -36,6 +40,9 @@ pub struct Plan {
     /// The version that served when the deployment was created, and to which a rollback returns.
     pub previous: Option<VersionId>,
     pub strategy: StrategyConfig,
+    pub initiated_by: String,
+    /// Whether somebody other than the initiator must approve before it loads.
+    pub needs_approval: bool,
 }
 
 /// A deployment's durable state.
@@ -45,6 +52,10 @@ pub struct Rollout {
     pub phase: Phase,
     /// Grows by one with each change of phase.
     pub epoch: u64,
+    /// Since when nothing moves forward by itself; a failing candidate is still rolled back.
+    pub paused_at: Option<Timestamp>,
+    /// Whether the log has been told why the present phase does not move on.
+    pub is_held: bool,
 }
 
 /// Something that happened, and when.
@@ -88,6 +99,11 @@ pub enum Outcome {
     },
     /// What the candidate has answered since the switch.
     Observed(Observation),
+    /// What both versions have answered since the step began.
+    Compared {
+        baseline: ArmSummary,
+        candidate: ArmSummary,
+    },
 }
 
 /// Requests that reached the candidate, and those of them that it failed (a caller's bad input is not its failure).
@@ -109,6 +125,19 @@ pub enum Command {
     Cancel {
         by: String,
         reason: String,
+    },
+    Approve {
+        by: String,
+    },
+    /// Takes the next step without waiting for evidence.
+    Promote {
+        by: String,
+    },
+    Pause {
+        by: String,
+    },
+    Resume {
+        by: String,
     },
 }
 
@@ -132,6 +161,8 @@ pub enum RouteChange {
     Warm(VersionId),
     /// Let go of a version that has no traffic.
     Cool(VersionId),
+    /// `share` percent of the traffic to the candidate, the rest to the previous version.
+    Split { previous: VersionId, candidate: VersionId, share: u8 },
     /// All traffic to one version (or to none), at once; keep at most one other warm.
     Switch { to: Option<VersionId>, keep_warm: Option<VersionId> },
 }
@@ -154,6 +185,16 @@ impl RouteChange {
                 route.warm.retain(|warm| route.arms.iter().all(|arm| arm.version_id != *warm));
             }
             Self::Cool(version) => route.warm.retain(|warm| warm != version),
+            Self::Split { previous, candidate, share } => {
+                route.deployment_id = plan.deployment_id.clone();
+                let weight = u32::from(*share) * (BUCKETS / 100);
+                // The candidate last: growing it moves callers only towards it.
+                route.arms = vec![
+                    Arm { version_id: previous.clone(), weight: BUCKETS - weight },
+                    Arm { version_id: candidate.clone(), weight },
+                ];
+                route.warm.clear();
+            }
             Self::Switch { to, keep_warm } => {
                 route.deployment_id = plan.deployment_id.clone();
                 route.arms = to.iter().cloned().map(Arm::all).collect();
@@ -166,7 +207,7 @@ impl RouteChange {
 
 impl Rollout {
     pub fn new(plan: Plan) -> Self {
-        Self { plan, phase: Phase::Pending, epoch: 0 }
+        Self { plan, phase: Phase::Pending, epoch: 0, paused_at: None, is_held: false }
     }
 
     pub fn status(&self) -> DeploymentStatus {
@@ -180,7 +221,7 @@ impl Rollout {
 
     /// When a [`EventKind::Tick`] is due.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.phase.next_wake()
+        self.phase.next_wake().filter(|_| self.paused_at.is_none())
     }
 
     /// What must be performed in this phase, also again after a restart.

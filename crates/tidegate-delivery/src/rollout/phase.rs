@@ -1,10 +1,10 @@
 //! The phases of a rollout: each carries only its own data.
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{DeploymentStatus, Timestamp, VersionId};
 
 use super::Plan;
-use crate::config::StrategyConfig;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase")]
@@ -13,10 +13,20 @@ pub enum Phase {
     Pending,
     /// Artifact, signature and probe prediction are checked; no traffic.
     Validating,
+    /// Waits until somebody other than the initiator approves.
+    AwaitingApproval,
     /// The candidate loads and warms up beside what runs; no traffic.
     Loading { deadline: Timestamp },
     /// The candidate answers samples; no traffic.
     SmokeTesting,
+    /// The candidate has the share of a step and is compared with the previous version over the same minutes.
+    Shifting {
+        /// The step, counted from 0.
+        step: usize,
+        since: Timestamp,
+        /// Without a verdict by then, the rollout is rolled back.
+        deadline: Timestamp,
+    },
     /// The candidate has all traffic; the previous version is warm.
     Watching { until: Timestamp },
     /// Done well; the previous version stays warm for a while.
@@ -51,6 +61,12 @@ pub enum Work {
     Observe {
         version: VersionId,
     },
+    /// Report now and then what both versions answered since the step began.
+    Compare {
+        baseline: VersionId,
+        candidate: VersionId,
+        since: Timestamp,
+    },
 }
 
 impl Phase {
@@ -58,9 +74,12 @@ impl Phase {
         match self {
             Self::Pending => DeploymentStatus::Pending,
             Self::Validating => DeploymentStatus::Validating,
-            Self::Loading { .. } | Self::SmokeTesting | Self::Watching { .. } | Self::Restoring { .. } => {
-                DeploymentStatus::Deploying
-            }
+            Self::AwaitingApproval => DeploymentStatus::AwaitingApproval,
+            Self::Loading { .. }
+            | Self::SmokeTesting
+            | Self::Shifting { .. }
+            | Self::Watching { .. }
+            | Self::Restoring { .. } => DeploymentStatus::Deploying,
             Self::KeepingPrevious { .. } | Self::Done => DeploymentStatus::Active,
             Self::Failed { .. } => DeploymentStatus::Failed,
             Self::RolledBack { .. } => DeploymentStatus::RolledBack,
@@ -72,8 +91,10 @@ impl Phase {
         match self {
             Self::Pending => "Pending",
             Self::Validating => "Validating",
+            Self::AwaitingApproval => "AwaitingApproval",
             Self::Loading { .. } => "Loading",
             Self::SmokeTesting => "SmokeTesting",
+            Self::Shifting { .. } => "Shifting",
             Self::Watching { .. } => "Watching",
             Self::KeepingPrevious { .. } => "KeepingPrevious",
             Self::Done => "Done",
@@ -89,12 +110,14 @@ impl Phase {
     }
 
     /// How far along, in percent; for a progress bar, not for decisions.
-    pub fn progress_percentage(&self) -> u8 {
+    pub fn progress_percentage(&self, plan: &Plan) -> u8 {
         match self {
             Self::Pending => 0,
-            Self::Validating => 10,
-            Self::Loading { .. } => 30,
-            Self::SmokeTesting => 60,
+            Self::Validating | Self::AwaitingApproval => 10,
+            Self::Loading { .. } => 20,
+            Self::SmokeTesting => 30,
+            // Half of the bar is the shift of traffic.
+            Self::Shifting { .. } => 30 + self.traffic_percentage(plan) / 2,
             Self::Watching { .. } => 80,
             Self::Restoring { .. } => 90,
             _ => 100,
@@ -102,8 +125,9 @@ impl Phase {
     }
 
     /// The candidate's share of the traffic, in percent.
-    pub fn traffic_percentage(&self) -> u8 {
+    pub fn traffic_percentage(&self, plan: &Plan) -> u8 {
         match self {
+            Self::Shifting { step, .. } => plan.strategy.share_of_step(*step),
             Self::Watching { .. } | Self::KeepingPrevious { .. } | Self::Done | Self::Restoring { .. } => 100,
             _ => 0,
         }
@@ -120,19 +144,40 @@ impl Phase {
 
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
         match self {
-            Self::Loading { deadline } | Self::Restoring { deadline, .. } => Some(*deadline),
+            Self::Loading { deadline }
+            | Self::Restoring { deadline, .. }
+            | Self::Shifting { deadline, .. } => Some(*deadline),
             Self::Watching { until } | Self::KeepingPrevious { until } => Some(*until),
             _ => None,
         }
     }
 
+    /// Moves what is due in the phase by as long as it was paused. Evidence goes on counting.
+    pub(super) fn postpone(&mut self, by: SignedDuration) {
+        match self {
+            Self::Loading { deadline }
+            | Self::Restoring { deadline, .. }
+            | Self::Shifting { deadline, .. } => {
+                *deadline += by;
+            }
+            Self::Watching { until } | Self::KeepingPrevious { until } => *until += by,
+            _ => {}
+        }
+    }
+
     pub(super) fn work(&self, plan: &Plan) -> Option<Work> {
-        let StrategyConfig::BlueGreen(config) = &plan.strategy;
         let version = plan.candidate.clone();
         match self {
             Self::Validating => Some(Work::Validate { version }),
             Self::Loading { .. } => Some(Work::AwaitLoaded { version }),
-            Self::SmokeTesting => Some(Work::SmokeTest { version, samples: config.smoke_test_samples }),
+            Self::SmokeTesting => {
+                Some(Work::SmokeTest { version, samples: plan.strategy.stages().smoke_test_samples })
+            }
+            Self::Shifting { since, .. } => plan.previous.clone().map(|previous| Work::Compare {
+                baseline: previous,
+                candidate: version,
+                since: *since,
+            }),
             Self::Watching { .. } => Some(Work::Observe { version }),
             Self::Restoring { .. } => {
                 plan.previous.clone().map(|previous| Work::AwaitLoaded { version: previous })

@@ -1,10 +1,15 @@
 //! One step: a state and an event give the next state and what it asks for.
+//!
+//! Here: what happens by itself. What people ask for is in `command`, growing traffic in `shift`.
+
+mod command;
+mod shift;
 
 use serde_json::{Value, json};
 use tidegate_core::{DeploymentId, Timestamp};
 
-use super::{Command, Effect, Event, EventKind, Observation, Outcome, Phase, Rollout, RouteChange};
-use crate::config::{BlueGreen, StrategyConfig};
+use super::{Effect, Event, EventKind, Observation, Outcome, Phase, Rollout, RouteChange};
+use crate::config::Stages;
 use crate::report::ValidationReport;
 
 /// A candidate is rolled back when its failure rate is above this with 95 % confidence.
@@ -15,7 +20,7 @@ const MIN_FAILURES: u64 = 3;
 
 /// Decides what `event` means for `rollout`. Pure; every pair is decided; what comes too late changes nothing.
 pub fn step(rollout: Rollout, event: Event) -> (Rollout, Vec<Effect>) {
-    let before = rollout.phase.clone();
+    let before = (rollout.phase.name(), rollout.work());
     let mut stepper = Stepper { rollout, at: event.at, effects: Vec::new() };
     match event.kind {
         EventKind::Start => stepper.start(),
@@ -26,8 +31,13 @@ pub fn step(rollout: Rollout, event: Event) -> (Rollout, Vec<Effect>) {
         EventKind::Command(command) => stepper.command(command),
     }
     let Stepper { mut rollout, mut effects, .. } = stepper;
-    if rollout.phase != before {
+    // A time that was moved is no new phase: what is being done goes on.
+    if (rollout.phase.name(), rollout.work()) != before {
         rollout.epoch += 1;
+        rollout.is_held = false;
+        if rollout.is_settled() {
+            rollout.paused_at = None;
+        }
         effects.extend(rollout.work().map(Effect::Perform));
     }
     (rollout, effects)
@@ -53,15 +63,19 @@ impl Stepper {
     }
 
     fn tick(&mut self) {
+        if self.rollout.paused_at.is_some() {
+            return;
+        }
         match self.rollout.phase.clone() {
             Phase::Loading { deadline } if self.at >= deadline => {
-                let limit = self.config().warmup_duration;
+                let limit = self.stages().warmup_duration;
                 self.fail(format!("the version was not loaded and warm within {limit}"));
             }
             Phase::Restoring { deadline, .. } if self.at >= deadline => {
-                let limit = self.config().warmup_duration;
+                let limit = self.stages().warmup_duration;
                 self.give_up_restoring(&format!("it was not loaded and warm within {limit}"));
             }
+            Phase::Shifting { deadline, .. } if self.at >= deadline => self.step_overdue(),
             Phase::Watching { until } if self.at >= until => self.keep_previous(),
             Phase::KeepingPrevious { until } if self.at >= until => self.retire_previous(),
             _ => {}
@@ -89,23 +103,20 @@ impl Stepper {
             (Phase::Loading { .. }, Outcome::LoadFailed { reason }) => {
                 self.fail(format!("the version did not load: {reason}"));
             }
-            (Phase::SmokeTesting, Outcome::SmokeTested { samples, fault: None }) => self.switch(samples),
+            (Phase::SmokeTesting, Outcome::SmokeTested { samples, fault: None }) => {
+                let tested = format!("smoke test passed on {samples} samples");
+                self.take_step(0, &tested, json!({"smokeTestSamples": samples}));
+            }
             (Phase::SmokeTesting, Outcome::SmokeTested { fault: Some(fault), .. }) => {
                 self.fail(format!("the smoke test failed: {fault}"));
             }
             (Phase::Watching { .. }, Outcome::Observed(seen)) => self.observed(seen),
+            (Phase::Shifting { .. }, Outcome::Compared { baseline, candidate }) => {
+                self.compared(&baseline, &candidate);
+            }
             (Phase::Restoring { cause, .. }, Outcome::Loaded { .. }) => self.roll_back(cause, json!({})),
             (Phase::Restoring { .. }, Outcome::LoadFailed { reason }) => self.give_up_restoring(&reason),
             _ => {}
-        }
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Rollback { by, reason, previous_is_warm } => {
-                self.rollback_asked(format!("{by} asked for a rollback: {reason}"), &by, previous_is_warm);
-            }
-            Command::Cancel { by, reason } => self.cancel(format!("{by} cancelled: {reason}"), &by),
         }
     }
 
@@ -116,31 +127,41 @@ impl Stepper {
             self.record("failed", &format!("validation failed: {}", report.faults()), evidence);
             return;
         }
+        if self.rollout.plan.needs_approval {
+            let by = &self.rollout.plan.initiated_by;
+            let message = format!("validation passed; waiting for the approval of somebody other than {by}");
+            self.record("awaitingApproval", &message, evidence);
+            self.rollout.phase = Phase::AwaitingApproval;
+            return;
+        }
         self.record("validated", "validation passed; loading beside what runs", evidence);
-        let deadline = self.at + self.config().warmup_duration;
+        self.load();
+    }
+
+    fn load(&mut self) {
+        let deadline = self.at + self.stages().warmup_duration;
         self.rollout.phase = Phase::Loading { deadline };
         self.publish(RouteChange::Warm(self.rollout.plan.candidate.clone()));
     }
 
-    fn switch(&mut self, samples: u32) {
+    /// All traffic to the candidate. `why` says what led here.
+    fn switch(&mut self, why: &str, evidence: Value) {
         let plan = &self.rollout.plan;
         let change =
             RouteChange::Switch { to: Some(plan.candidate.clone()), keep_warm: plan.previous.clone() };
         self.publish(change);
-        let passed = format!("smoke test passed on {samples} samples");
-        let (config, at) = (self.config(), self.at);
+        let (watch, at) = (self.stages().monitoring_duration, self.at);
         if self.rollout.plan.previous.is_none() {
             self.rollout.phase = Phase::Done;
-            let message = format!("{passed}; all traffic goes to the new version, the first here");
-            self.record("active", &message, json!({"smokeTestSamples": samples}));
+            let message = format!("{why}; all traffic goes to the new version, the first here");
+            self.record("active", &message, evidence);
             return;
         }
-        self.rollout.phase = Phase::Watching { until: at + config.monitoring_duration };
+        self.rollout.phase = Phase::Watching { until: at + watch };
         let message = format!(
-            "{passed}; all traffic goes to the new version, watched for {}, the previous one is warm",
-            config.monitoring_duration
+            "{why}; all traffic goes to the new version, watched for {watch}, the previous one is warm"
         );
-        self.record("switched", &message, json!({"smokeTestSamples": samples}));
+        self.record("switched", &message, evidence);
     }
 
     /// Rolls back on evidence: the lower end of the Wilson interval lies above what is tolerated.
@@ -163,7 +184,7 @@ impl Stepper {
     }
 
     fn keep_previous(&mut self) {
-        let keep = self.config().keep_blue_duration;
+        let keep = self.stages().keep_previous_duration;
         self.rollout.phase = Phase::KeepingPrevious { until: self.at + keep };
         self.record(
             "active",
@@ -178,52 +199,6 @@ impl Stepper {
         }
         self.rollout.phase = Phase::Done;
         self.record("retired", "the previous version is unloaded", Value::Null);
-    }
-
-    fn rollback_asked(&mut self, cause: String, by: &str, previous_is_warm: bool) {
-        let evidence = json!({"by": by});
-        match &self.rollout.phase {
-            Phase::Pending | Phase::Validating | Phase::Loading { .. } | Phase::SmokeTesting => {
-                self.release_candidate();
-                self.record("rolledBack", &format!("{cause}; the new version never had traffic"), evidence);
-                self.rollout.phase = Phase::RolledBack { cause };
-            }
-            Phase::Watching { .. } | Phase::KeepingPrevious { .. } | Phase::Done => {
-                let previous = self.rollout.plan.previous.clone();
-                match previous.filter(|_| !previous_is_warm) {
-                    None => self.roll_back(cause, evidence),
-                    Some(previous) => {
-                        self.record(
-                            "restoring",
-                            &format!("{cause}; loading the previous version again"),
-                            evidence,
-                        );
-                        self.publish(RouteChange::Warm(previous));
-                        let deadline = self.at + self.config().warmup_duration;
-                        self.rollout.phase = Phase::Restoring { deadline, cause };
-                    }
-                }
-            }
-            Phase::Restoring { .. }
-            | Phase::Failed { .. }
-            | Phase::RolledBack { .. }
-            | Phase::Cancelled { .. } => {}
-        }
-    }
-
-    fn cancel(&mut self, cause: String, by: &str) {
-        match self.rollout.phase {
-            Phase::Pending | Phase::Validating | Phase::Loading { .. } | Phase::SmokeTesting => {
-                self.release_candidate();
-            }
-            Phase::Watching { .. } => {
-                let to = self.rollout.plan.previous.clone();
-                self.publish(RouteChange::Switch { to, keep_warm: None });
-            }
-            _ => return,
-        }
-        self.record("cancelled", &cause, json!({"by": by}));
-        self.rollout.phase = Phase::Cancelled { cause };
     }
 
     /// All traffic back, at once.
@@ -270,9 +245,8 @@ impl Stepper {
         self.effects.push(Effect::Record { kind, message: message.to_owned(), evidence });
     }
 
-    fn config(&self) -> BlueGreen {
-        let StrategyConfig::BlueGreen(config) = self.rollout.plan.strategy;
-        config
+    fn stages(&self) -> Stages {
+        self.rollout.plan.strategy.stages()
     }
 }
 

@@ -1,10 +1,12 @@
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use tidegate_core::route::BUCKETS;
-use tidegate_core::{DeploymentStatus, Environment, ModelId, Route, VersionId};
+use tidegate_core::{DeploymentStatus, Environment, ModelId, Route, StrategyKind, VersionId};
 
 use super::*;
-use crate::rollout::{Plan, Work};
+use crate::analysis::ArmSummary;
+use crate::config::{BlueGreen, StrategyConfig};
+use crate::rollout::{Command, Plan, Work};
 
 fn version(name: &str) -> VersionId {
     VersionId::new(name)
@@ -18,7 +20,22 @@ fn plan(previous: Option<&str>) -> Plan {
         candidate: version("new"),
         previous: previous.map(version),
         strategy: StrategyConfig::BlueGreen(BlueGreen::default()),
+        initiated_by: "ada".to_owned(),
+        needs_approval: false,
     }
+}
+
+fn canary_plan(steps: &[u32]) -> Plan {
+    let config = serde_json::json!({"steps": steps, "minimumSamples": 100});
+    let strategy = StrategyConfig::parse(StrategyKind::Canary, config.as_object().unwrap()).unwrap();
+    Plan { strategy, ..plan(Some("old")) }
+}
+
+/// `requests` of 10 ms, of which `failures` failed.
+fn summary(requests: u64, failures: u64) -> ArmSummary {
+    let mut summary = ArmSummary { requests, failures, ..ArmSummary::default() };
+    (failures..requests).for_each(|_| summary.latency.record(10_000));
+    summary
 }
 
 /// The deployment, the route it has published and the log it has written.
@@ -32,7 +49,10 @@ struct World {
 impl World {
     /// Before the deployment, `previous` has all traffic.
     fn new(previous: Option<&str>) -> Self {
-        let plan = plan(previous);
+        Self::of(plan(previous))
+    }
+
+    fn of(plan: Plan) -> Self {
         let serve_previous = RouteChange::Switch { to: plan.previous.clone(), keep_warm: None };
         let route = plan.previous.is_some().then(|| serve_previous.apply(&plan, None));
         Self { rollout: Rollout::new(plan), route, log: Vec::new(), at: Timestamp::UNIX_EPOCH }
@@ -71,6 +91,22 @@ impl World {
         self.send(EventKind::Command(Command::Rollback { by, reason, previous_is_warm }));
     }
 
+    fn command(&mut self, command: Command) {
+        self.send(EventKind::Command(command));
+    }
+
+    fn compared(&mut self, baseline: ArmSummary, candidate: ArmSummary) {
+        self.outcome(Outcome::Compared { baseline, candidate });
+    }
+
+    /// The candidate's share of the traffic, in percent.
+    fn share(&self) -> u32 {
+        let arms = self.route.iter().flat_map(|route| &route.arms);
+        arms.filter(|arm| arm.version_id == self.rollout.plan.candidate)
+            .map(|arm| arm.weight * 100 / BUCKETS)
+            .sum()
+    }
+
     fn serving(&self) -> Option<&str> {
         let route = self.route.as_ref()?;
         route.arms.first().map(|arm| arm.version_id.as_str())
@@ -82,7 +118,12 @@ impl World {
 
     /// Brings the deployment to where the candidate has all traffic.
     fn switched(previous: Option<&str>) -> Self {
-        let mut world = Self::new(previous);
+        Self::new(previous).tested()
+    }
+
+    /// Brings the deployment past its smoke test.
+    fn tested(self) -> Self {
+        let mut world = self;
         world.send(EventKind::Start);
         world.outcome(Outcome::Validated(good_report()));
         world.outcome(Outcome::Loaded { detail: "in 0.1 s".to_owned() });
@@ -229,6 +270,104 @@ fn a_newer_deployment_takes_over_what_is_warm() {
     assert_eq!((world.rollout.phase.clone(), world.warm()), (Phase::Done, vec!["old"]));
 }
 
+#[test]
+fn a_canary_grows_on_evidence_step_by_step() {
+    let mut world = World::of(canary_plan(&[10, 50])).tested();
+    assert_eq!((world.share(), world.rollout.status()), (10, DeploymentStatus::Deploying));
+    world.compared(summary(20_000, 0), summary(2_000, 0));
+    assert_eq!(world.share(), 10, "a pass does not shorten the step");
+    world.wait(SignedDuration::from_mins(5));
+    world.compared(summary(20_000, 0), summary(2_000, 0));
+    assert_eq!(world.share(), 50);
+    world.wait(SignedDuration::from_mins(5));
+    world.compared(summary(5_000, 0), summary(5_000, 0));
+    assert_eq!((world.share(), world.warm()), (100, vec!["old"]));
+    world.wait(SignedDuration::from_mins(5));
+    assert_eq!(world.rollout.status(), DeploymentStatus::Active);
+    assert!(world.log.iter().any(|(_, message)| message.contains("50 % of the traffic")), "{:?}", world.log);
+}
+
+#[test]
+fn a_canary_that_fails_is_rolled_back_in_the_middle_of_a_step() {
+    let mut world = World::of(canary_plan(&[10])).tested();
+    world.compared(summary(900, 1), summary(100, 60));
+    assert_eq!((world.rollout.status(), world.share()), (DeploymentStatus::RolledBack, 0));
+    assert_eq!(world.serving(), Some("old"));
+    assert!(world.rollout.phase.cause().unwrap().contains("worse"), "{:?}", world.rollout.phase);
+}
+
+#[test]
+fn no_traffic_is_not_success_and_ends_at_the_deadline() {
+    let mut world = World::of(canary_plan(&[10])).tested();
+    for _ in 0..11 {
+        world.wait(SignedDuration::from_mins(5));
+        world.compared(summary(0, 0), summary(0, 0));
+    }
+    assert_eq!(world.share(), 10, "held");
+    let held = world.log.iter().filter(|(kind, _)| *kind == "held").count();
+    assert_eq!(held, 1, "told once: {:?}", world.log);
+    world.wait(SignedDuration::from_mins(5));
+    assert_eq!((world.rollout.status(), world.serving()), (DeploymentStatus::RolledBack, Some("old")));
+}
+
+#[test]
+fn a_paused_canary_stays_where_it_is_but_a_failing_one_is_still_rolled_back() {
+    let mut world = World::of(canary_plan(&[10])).tested();
+    world.command(Command::Pause { by: "ada".to_owned() });
+    for _ in 0..20 {
+        world.wait(SignedDuration::from_mins(10));
+        world.compared(summary(20_000, 0), summary(2_000, 0));
+    }
+    assert_eq!(world.share(), 10, "neither promoted nor overdue");
+    let epoch = world.rollout.epoch;
+    world.command(Command::Resume { by: "ada".to_owned() });
+    assert_eq!(world.rollout.epoch, epoch, "the evidence is kept");
+    world.compared(summary(20_000, 0), summary(2_000, 0));
+    assert_eq!(world.share(), 100);
+
+    let mut world = World::of(canary_plan(&[10])).tested();
+    world.command(Command::Pause { by: "ada".to_owned() });
+    world.compared(summary(900, 1), summary(100, 60));
+    assert_eq!(world.rollout.status(), DeploymentStatus::RolledBack);
+}
+
+#[test]
+fn a_person_may_promote_step_by_step() {
+    let mut world = World::of(canary_plan(&[10, 50])).tested();
+    for share in [50, 100] {
+        world.command(Command::Promote { by: "ada".to_owned() });
+        assert_eq!(world.share(), share);
+    }
+    world.command(Command::Promote { by: "ada".to_owned() });
+    assert_eq!(world.rollout.status(), DeploymentStatus::Active);
+}
+
+#[test]
+fn the_first_version_by_canary_switches_at_once() {
+    let first = Plan { previous: None, ..canary_plan(&[10]) };
+    let world = World::of(first).tested();
+    assert_eq!((world.rollout.phase.clone(), world.share()), (Phase::Done, 100));
+}
+
+#[test]
+fn approval_comes_from_somebody_else_before_anything_loads() {
+    let mut world = World::of(Plan { needs_approval: true, ..plan(Some("old")) });
+    world.send(EventKind::Start);
+    world.outcome(Outcome::Validated(good_report()));
+    assert_eq!((world.rollout.status(), world.warm()), (DeploymentStatus::AwaitingApproval, vec![]));
+    world.command(Command::Approve { by: "ada".to_owned() });
+    assert_eq!(world.rollout.status(), DeploymentStatus::AwaitingApproval, "not by the initiator");
+    world.command(Command::Approve { by: "grace".to_owned() });
+    assert_eq!((world.rollout.status(), world.warm()), (DeploymentStatus::Deploying, vec!["new"]));
+}
+
+fn any_plan() -> impl Strategy<Value = Plan> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(with_previous, by_canary, needs_approval)| {
+        let chosen = if by_canary { canary_plan(&[10, 50]) } else { plan(None) };
+        Plan { previous: with_previous.then(|| version("old")), needs_approval, ..chosen }
+    })
+}
+
 fn any_event() -> impl Strategy<Value = EventKind> {
     let text = || "why".to_owned();
     let current = |outcome| EventKind::Outcome { epoch: u64::MAX, outcome };
@@ -254,6 +393,16 @@ fn any_event() -> impl Strategy<Value = EventKind> {
             EventKind::Command(Command::Rollback { by: text(), reason: text(), previous_is_warm })
         }),
         Just(EventKind::Command(Command::Cancel { by: text(), reason: text() })),
+        Just(EventKind::Command(Command::Approve { by: "grace".to_owned() })),
+        Just(EventKind::Command(Command::Promote { by: text() })),
+        Just(EventKind::Command(Command::Pause { by: text() })),
+        Just(EventKind::Command(Command::Resume { by: text() })),
+        (0u64..2_000, 0u64..2_000).prop_map(move |(baseline, candidate)| {
+            current(Outcome::Compared {
+                baseline: summary(baseline, baseline / 100),
+                candidate: summary(candidate, if candidate % 2 == 0 { 0 } else { candidate / 2 }),
+            })
+        }),
     ]
 }
 
@@ -261,10 +410,12 @@ proptest! {
     /// Whatever happens, in whatever order: the invariants hold after every event.
     #[test]
     fn invariants_hold_after_every_event(
-        with_previous: bool,
+        plan in any_plan(),
         events in prop::collection::vec((any_event(), 0i64..4_000), 0..60),
     ) {
-        let mut world = World::new(with_previous.then_some("old"));
+        let (with_previous, needs_approval) = (plan.previous.is_some(), plan.needs_approval);
+        let mut world = World::of(plan);
+        let mut is_approved = !needs_approval;
         let mut loaded: Vec<String> = world.serving().iter().map(|name| (*name).to_owned()).collect();
         for (kind, seconds) in events {
             world.at += SignedDuration::from_secs(seconds);
@@ -280,6 +431,8 @@ proptest! {
                 _ => None,
             };
             loaded.extend(awaited.map(|version| version.as_str().to_owned()));
+            is_approved |= matches!(&kind, EventKind::Command(Command::Approve { .. }))
+                && world.rollout.phase == Phase::AwaitingApproval;
             let was_settled = world.rollout.is_settled();
             let before = world.rollout.clone();
             world.send(kind);
@@ -294,8 +447,10 @@ proptest! {
                 prop_assert!(route.arms.is_empty() || total == BUCKETS);
                 prop_assert!(route.versions().count() <= 2, "never more than two in memory");
             }
-            if let Some(serving) = world.serving() {
-                prop_assert!(loaded.iter().any(|name| name == serving), "{} serves without being loaded", serving);
+            for arm in world.route.iter().flat_map(|route| &route.arms) {
+                let name = arm.version_id.as_str();
+                prop_assert!(loaded.iter().any(|loaded| loaded == name), "{} serves without being loaded", name);
+                prop_assert!(name == "old" || is_approved, "traffic without approval");
             }
             // An end is explained and leaves the previous version serving; only Done may still be rolled back.
             match rollout.status() {
@@ -309,7 +464,8 @@ proptest! {
             }
             // Something will move it on, unless it is over or waits for its turn.
             let moves = rollout.work().is_some() || rollout.next_wake().is_some();
-            prop_assert!(moves || rollout.is_settled() || rollout.phase == Phase::Pending);
+            let waits = matches!(rollout.phase, Phase::Pending | Phase::AwaitingApproval);
+            prop_assert!(moves || waits || rollout.is_settled() || rollout.paused_at.is_some());
             prop_assert!(!rollout.is_settled() || rollout.work().is_none());
         }
     }
