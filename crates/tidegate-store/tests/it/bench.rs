@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use tidegate_store::Store;
+use tokio::task::JoinError;
 
 /// A store on an empty database, and how to open it once more as another process would.
 pub struct Bench {
@@ -40,9 +41,9 @@ pub(crate) use cases;
 /// Two cores: more at a time would only wait for each other.
 const CASES_AT_A_TIME: usize = 3;
 
-/// Runs all cases, each on the database that `fresh_url` gives for its number. Returns the names of those that failed;
-/// what each panicked with is on standard error.
-pub async fn run<F>(cases: Vec<Case>, fresh_url: impl Fn(usize) -> F) -> Vec<&'static str>
+/// Runs all cases, each on the database that `fresh_url` gives for its number. Returns those that failed and what they
+/// panicked with.
+pub async fn run<F>(cases: Vec<Case>, fresh_url: impl Fn(usize) -> F) -> Vec<String>
 where
     F: Future<Output = String>,
 {
@@ -52,12 +53,21 @@ where
             let bench = Arc::new(Bench::open(url.await).await);
             let outcome = tokio::spawn((case.run)(Arc::clone(&bench))).await;
             bench.store.close().await;
-            outcome.err().map(|_| case.name)
+            outcome.err().map(|error| format!("{}: {}", case.name, message_of(error)))
         }
     };
     let outcomes = futures::stream::iter(cases.into_iter().enumerate().map(run_case));
     let failed = outcomes.buffer_unordered(CASES_AT_A_TIME).filter_map(async |failed| failed);
     failed.collect().await
+}
+
+fn message_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            panic.downcast::<String>().map_or_else(|_| "a fixed message".to_owned(), |message| *message)
+        }
+        Err(error) => error.to_string(),
+    }
 }
 
 /// An error and its causes in one line.
