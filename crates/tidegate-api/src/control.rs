@@ -27,12 +27,26 @@ pub trait DeploymentControl: Send + Sync {
         reason: &str,
     ) -> Result<DeploymentRecord, CommandError>;
 
-    async fn cancel(
+    async fn command(
         &self,
         id: &DeploymentId,
         by: &str,
-        reason: &str,
+        command: DeploymentCommand,
     ) -> Result<DeploymentRecord, CommandError>;
+}
+
+/// What else may be asked of a deployment that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeploymentCommand {
+    Cancel {
+        reason: String,
+    },
+    /// By somebody other than the initiator.
+    Approve,
+    /// Take the next step without waiting for evidence.
+    Promote,
+    Pause,
+    Resume,
 }
 
 /// Why a deployment was not created.

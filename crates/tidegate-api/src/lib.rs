@@ -29,9 +29,10 @@ use tokio::sync::mpsc;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-pub use control::{CommandError, CreateDeploymentError, DeploymentControl, NewDeployment};
+pub use control::{CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment};
 pub use error::{ApiError, ErrorBody, ErrorCode, ErrorContent, ErrorDetail};
 pub use openapi::openapi;
+pub use operations::register::ImportRoot;
 pub use readiness::{Phase, Readiness};
 pub use trace::TRACE_ID_HEADER;
 
@@ -52,7 +53,7 @@ pub struct AppState {
 }
 
 /// Limits and defaults of the API.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Of all artifacts of one registration together.
     pub max_upload_bytes: u64,
@@ -62,8 +63,8 @@ pub struct Settings {
     pub max_batch_instances: usize,
     /// A body that pauses longer than this is given up.
     pub body_idle_timeout: Duration,
-    /// Folders below which `artifactPath` may name files; none: uploads only.
-    pub import_roots: Vec<PathBuf>,
+    /// Below which `artifactPath` may name files and objects; none: uploads only.
+    pub import_roots: Vec<ImportRoot>,
     /// Where artifacts of a remote store are kept to be read.
     pub cache_dir: PathBuf,
     pub default_environment: Environment,

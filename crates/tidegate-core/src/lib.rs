@@ -9,6 +9,7 @@
 pub mod deployment;
 pub mod digest;
 pub mod id;
+pub mod latency;
 pub mod model;
 pub mod name;
 pub mod route;
@@ -19,6 +20,7 @@ pub mod time;
 pub use deployment::{DeploymentStatus, Environment, StrategyKind};
 pub use digest::Sha256Digest;
 pub use id::{DeploymentId, IdSource, ModelId, RequestId, VersionId};
+pub use latency::LatencyHistogram;
 pub use model::{Artifact, ArtifactFormat, Framework, Model, ModelType, Version, VersionStatus};
 pub use name::{InvalidName, ModelName};
 pub use route::{Arm, Route};

@@ -30,4 +30,4 @@ pub use runtime::{
     open_runtime,
 };
 pub use server::{InferError, Inference, Server, ServerOptions, SlotState, SlotStatus};
-pub use slot::{Slot, SlotOptions, SlotSpec};
+pub use slot::{Slot, SlotOptions, SlotSpec, Tally};

@@ -174,7 +174,7 @@ impl Job {
         let started = Instant::now();
         let outcome = self.slot.run_blocking(&self.inputs);
         let run = started.elapsed();
-        self.slot.count(&outcome);
+        self.slot.count(&outcome, run);
         // The caller may be gone by now; its outputs go with it. The slot is let go of after the reply, so that freeing
         // the model does not delay its last answer.
         let _gone = self.reply.send(outcome.map(|outputs| Inference { outputs, queue, run }));

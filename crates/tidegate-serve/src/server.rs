@@ -155,7 +155,7 @@ impl Server {
             (false, false) => SlotState::Warm,
             (false, true) => SlotState::Detached,
         };
-        let (requests, errors) = slot.tally();
+        let tally = slot.tally();
         SlotStatus {
             model: slot.model_name().clone(),
             version_id: slot.version_id().clone(),
@@ -167,8 +167,8 @@ impl Server {
             loaded_in_ms: slot.loaded_in().as_secs_f64() * 1e3,
             warm_latency_ms: slot.warm_latency().as_secs_f64() * 1e3,
             resident_bytes: slot.resident_bytes(),
-            requests,
-            errors,
+            requests: tally.requests,
+            errors: tally.failures,
         }
     }
 }

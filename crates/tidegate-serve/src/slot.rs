@@ -1,11 +1,10 @@
 //! A slot: one loaded version, with its pool of sessions and what was measured while it warmed up.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidegate_core::{ModelName, NamedTensor, SemVer, Signature, VersionId};
+use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, Signature, VersionId};
 
 use crate::load_error::LoadError;
 use crate::memory;
@@ -44,8 +43,18 @@ pub struct Slot {
     loaded_in: Duration,
     warm_latency: Duration,
     resident_bytes: Option<u64>,
-    n_requests: AtomicU64,
-    n_errors: AtomicU64,
+    tally: Mutex<Tally>,
+}
+
+/// What a slot has answered since it was loaded, warm-up not counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Answered, failed ones included.
+    pub requests: u64,
+    /// Those that the model failed; a caller's bad input never comes this far.
+    pub failures: u64,
+    /// Of the model's runs that did not fail, without the time in the queue.
+    pub latency: LatencyHistogram,
 }
 
 impl Slot {
@@ -68,8 +77,7 @@ impl Slot {
             loaded_in,
             warm_latency,
             resident_bytes,
-            n_requests: AtomicU64::new(0),
-            n_errors: AtomicU64::new(0),
+            tally: Mutex::default(),
         })
     }
 
@@ -120,15 +128,16 @@ impl Slot {
         lease.session.as_mut().expect("taken back only on drop").run(inputs)
     }
 
-    /// Requests answered and failed, warm-up and validation not counted.
-    pub(crate) fn tally(&self) -> (u64, u64) {
-        (self.n_requests.load(Ordering::Relaxed), self.n_errors.load(Ordering::Relaxed))
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn count<T, E>(&self, outcome: &Result<T, E>) {
-        self.n_requests.fetch_add(1, Ordering::Relaxed);
-        if outcome.is_err() {
-            self.n_errors.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count<T, E>(&self, outcome: &Result<T, E>, run: Duration) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.requests += 1;
+        match outcome {
+            Ok(_) => tally.latency.record(u64::try_from(run.as_micros()).unwrap_or(u64::MAX)),
+            Err(_) => tally.failures += 1,
         }
     }
 

@@ -74,7 +74,7 @@ impl RunningServer {
             control: Arc::clone(&controller) as Arc<dyn DeploymentControl>,
             clock: Arc::clone(&clock),
             ids,
-            settings: settings(config, cache_dir),
+            settings: settings(config, cache_dir)?,
             readiness: Arc::clone(&readiness),
             inference_log,
         };
@@ -178,21 +178,22 @@ fn new_controller(
         holder: format!("process-{holder}"),
         max_concurrent: config.deployments.max_concurrent.max(1),
         lease: Duration::from_secs(config.deployments.lease_s.max(1)),
+        require_approval: config.deployments.require_approval.clone(),
         max_artifact_bytes: config.artifacts.max_artifact_mib * MIB,
     };
     Controller::new(parts, settings)
 }
 
-fn settings(config: &Config, cache_dir: std::path::PathBuf) -> Settings {
-    Settings {
+fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Settings> {
+    Ok(Settings {
         max_upload_bytes: config.artifacts.max_artifact_mib * MIB,
         max_request_bytes: config.server.max_request_mib * MIB,
         max_image_pixels: config.server.max_image_megapixels * 1_000_000,
-        import_roots: config.artifacts.import_roots.clone(),
+        import_roots: config.import_roots()?,
         default_environment: config.deployments.default_environment,
         default_strategy: config.deployments.default_strategy,
         ..Settings::with_cache_dir(cache_dir)
-    }
+    })
 }
 
 async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {

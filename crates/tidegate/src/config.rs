@@ -6,14 +6,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use tidegate_api::ImportRoot;
 use tidegate_core::{Environment, StrategyKind};
 use tidegate_serve::RuntimeChoice;
-use tidegate_store::ArtifactLocation;
+use tidegate_store::{ArtifactLocation, ArtifactStore};
 
 /// The file that is read when `--config` names none.
 const DEFAULT_FILE: &str = "tidegate.toml";
@@ -58,8 +60,8 @@ pub struct DatabaseConfig {
 pub struct ArtifactsConfig {
     /// A folder, or `s3://BUCKET/PREFIX`. Default: `artifacts` in the data folder.
     pub location: Option<String>,
-    /// Folders from which `artifactPath: file://...` may register; none by default.
-    pub import_roots: Vec<PathBuf>,
+    /// Folders, and `s3://BUCKET/PREFIX`, from which an `artifactPath` may register; none by default.
+    pub import_roots: Vec<String>,
     /// The largest artifact, in MiB.
     pub max_artifact_mib: u64,
     pub s3: S3Config,
@@ -97,6 +99,8 @@ pub struct DeploymentsConfig {
     pub default_environment: Environment,
     /// More deployments than this at once wait as Pending, in order.
     pub max_concurrent: usize,
+    /// Where a deployment waits for the approval of somebody other than its initiator.
+    pub require_approval: Vec<Environment>,
     /// Seconds after which another process takes up the deployments of one that was killed.
     pub lease_s: u64,
 }
@@ -159,6 +163,7 @@ impl Default for DeploymentsConfig {
             default_strategy: StrategyKind::BlueGreen,
             default_environment: Environment::Production,
             max_concurrent: 5,
+            require_approval: Vec::new(),
             lease_s: 10,
         }
     }
@@ -226,18 +231,34 @@ impl Config {
     }
 
     pub fn artifact_location(&self) -> anyhow::Result<ArtifactLocation> {
-        let Some(location) = &self.artifacts.location else {
-            return Ok(ArtifactLocation::Folder(self.data_dir.join("artifacts")));
+        match &self.artifacts.location {
+            Some(location) => self.location("artifacts.location", location),
+            None => Ok(ArtifactLocation::Folder(self.data_dir.join("artifacts"))),
+        }
+    }
+
+    pub fn import_roots(&self) -> anyhow::Result<Vec<ImportRoot>> {
+        let open = |root: &String| match self.location("artifacts.import_roots", root)? {
+            ArtifactLocation::Folder(folder) => Ok(ImportRoot::Folder(folder)),
+            bucket => {
+                let store = Arc::new(ArtifactStore::open(&bucket)?);
+                Ok(ImportRoot::Bucket { url: root.trim_end_matches('/').to_owned(), store })
+            }
         };
+        self.artifacts.import_roots.iter().map(open).collect()
+    }
+
+    /// A folder, or a bucket with the configured credentials.
+    fn location(&self, key: &str, location: &str) -> anyhow::Result<ArtifactLocation> {
         let Some(rest) = location.strip_prefix("s3://") else {
             if location.contains("://") {
-                bail!("artifacts.location: `{location}` is neither a folder nor s3://BUCKET/PREFIX");
+                bail!("{key}: `{location}` is neither a folder nor s3://BUCKET/PREFIX");
             }
             return Ok(ArtifactLocation::Folder(PathBuf::from(location)));
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
-            bail!("artifacts.location: `{location}` names no bucket; write s3://BUCKET/PREFIX");
+            bail!("{key}: `{location}` names no bucket; write s3://BUCKET/PREFIX");
         }
         let s3 = self.artifacts.s3.clone();
         Ok(ArtifactLocation::S3 {

@@ -137,11 +137,14 @@ impl From<PredictError> for ApiError {
                 "model `{model}` is not deployed in {environment}; deploy a version with POST /api/v1/deployments"
             ))
             .with_retry_after(DEPLOY_RETRY_S),
-            PredictError::NotLoaded { model, version, environment, loaded } => unavailable(format!(
-                "version {version} of model `{model}` is not loaded in {environment}; ask for one of {}, or deploy it",
-                numbers(&loaded)
-            ))
-            .with_retry_after(DEPLOY_RETRY_S),
+            // No outage: asking again changes nothing until somebody deploys.
+            PredictError::NotLoaded { model, version, environment, loaded } => {
+                let message = format!(
+                    "version {version} of model `{model}` is not loaded in {environment}; ask for one of {}, or deploy it",
+                    numbers(&loaded)
+                );
+                Self::new(ErrorCode::Conflict, message).with_detail("version", "not loaded")
+            }
             PredictError::Misfit(faults) => {
                 of_faults(ErrorCode::SchemaValidationError, "the request does not fit the model", faults)
             }

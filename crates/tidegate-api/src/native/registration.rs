@@ -2,12 +2,18 @@
 
 mod form;
 
+use std::io;
+
 use axum::Json;
 use axum::extract::{FromRequest, Multipart, Request, State};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_core::{Framework, ModelType, Timestamp, VersionStatus};
+use tidegate_store::ArtifactError;
 use tokio_util::io::ReaderStream;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -18,7 +24,8 @@ use crate::extract::{ApiJson, Principal, lend_body, media_type};
 use crate::native::versions::ArtifactInfo;
 use crate::operations::fault::Fault;
 use crate::operations::register::{
-    Declaration, Draft, ImportSource, RegisterError, Registered, Registrar, Upload, import_source,
+    Declaration, Draft, ImportPlace, ImportSource, RegisterError, Registered, Registrar, Upload,
+    import_source,
 };
 
 /// A registration as JSON; in a form, the part `metadata` (without `artifactPath`).
@@ -36,7 +43,7 @@ pub(crate) struct RegisterRequest {
     /// Semantic version.
     #[schema(example = "2.0.0")]
     version: Option<String>,
-    /// `file:///...` below one of the server's import folders.
+    /// `file:///...` or `s3://...`, below one of the places that the server may import from.
     artifact_path: Option<String>,
     /// SHA-256 of the primary artifact: hexadecimal, or `sha256:<hex>`.
     checksum: Option<String>,
@@ -138,14 +145,30 @@ async fn register_path(
         Fault::new("artifactPath", "missing; give `file:///...`, or upload the file as multipart/form-data")
     })?;
     let draft = draft(body, None, principal)?;
-    let ImportSource { path, name } = import_source(&path, &context.settings.import_roots)?;
-    let file = tokio::fs::File::open(&path).await.map_err(|error| ApiError::internal(&error))?;
+    let ImportSource { place, name } = import_source(&path, &context.settings.import_roots)?;
+    let stream = read(place).await?;
     let mut upload = Upload::begin(registrar(context), draft).await?;
-    match upload.add(&name, ReaderStream::with_capacity(file, READ_BYTES)).await {
+    match upload.add(&name, stream).await {
         Ok(()) => Ok(upload.finish().await?),
         Err(error) => {
             upload.abandon().await;
             Err(error.into())
+        }
+    }
+}
+
+async fn read(place: ImportPlace) -> Result<BoxStream<'static, io::Result<Bytes>>, ApiError> {
+    match place {
+        ImportPlace::File(path) => {
+            let file = tokio::fs::File::open(&path).await.map_err(|error| ApiError::internal(&error))?;
+            Ok(ReaderStream::with_capacity(file, READ_BYTES).boxed())
+        }
+        ImportPlace::Object { store, key } => {
+            let stream = store.get(&key).await.map_err(|error| match error {
+                ArtifactError::Missing { .. } => Fault::new("artifactPath", "there is no such object").into(),
+                error => ApiError::from(error),
+            })?;
+            Ok(stream.map_err(io::Error::other).boxed())
         }
     }
 }

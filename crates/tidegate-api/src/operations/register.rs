@@ -10,7 +10,8 @@ mod schema;
 mod stac;
 
 pub(crate) use draft::{Declaration, Draft, parse_number};
-pub(crate) use import::{ImportSource, import_source};
+pub use import::ImportRoot;
+pub(crate) use import::{ImportPlace, ImportSource, import_source};
 pub(crate) use stac::StacItem;
 
 use std::io;

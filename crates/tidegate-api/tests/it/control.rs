@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tidegate_api::{CommandError, CreateDeploymentError, DeploymentControl, NewDeployment};
+use tidegate_api::{
+    CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
+};
 use tidegate_core::{
     Arm, Clock, DeploymentId, DeploymentStatus, Environment, IdSource, ModelId, Route, VersionId,
 };
@@ -40,6 +42,8 @@ impl DeploymentControl for FakeControl {
         }
         let id: DeploymentId = self.ids.next(now);
         let plan = Plan {
+            initiated_by: new.initiated_by.clone(),
+            needs_approval: false,
             deployment_id: id.clone(),
             model_id: new.model.id.clone(),
             environment: new.environment,
@@ -100,13 +104,14 @@ impl DeploymentControl for FakeControl {
         Ok(record)
     }
 
-    async fn cancel(
+    async fn command(
         &self,
         id: &DeploymentId,
         by: &str,
-        reason: &str,
+        command: DeploymentCommand,
     ) -> Result<DeploymentRecord, CommandError> {
         let mut record = self.store.deployments.get(id).await?.ok_or(CommandError::NotFound)?;
+        let DeploymentCommand::Cancel { reason } = command else { return Ok(record) };
         if !record.status.in_progress() {
             return Err(CommandError::Refused { reason: "it is over already".to_owned() });
         }

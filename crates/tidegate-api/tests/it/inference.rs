@@ -78,7 +78,7 @@ async fn a_pin_asks_for_a_version_that_is_loaded() {
     let reply = app.post("/api/v1/inference/m", &ask("1.0.0")).await;
     assert_eq!(reply.json()["prediction"]["y"], 1.0, "{}", reply.text());
     let reply = app.post("/api/v1/inference/m", &ask("2.0.0")).await;
-    reply.check(503, "SERVICE_UNAVAILABLE", "");
+    reply.check(409, "CONFLICT", "version");
     assert!(reply.message().contains("1.0.0"), "says which are loaded: {}", reply.message());
     app.deploy("m", "2.0.0").await;
     assert_eq!(app.post("/api/v1/inference/m", &ask("2.0.0")).await.json()["prediction"]["y"], 2.0);

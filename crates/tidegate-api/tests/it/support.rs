@@ -56,7 +56,7 @@ impl App {
         let import = folder.path().join("import");
         std::fs::create_dir(&import).unwrap();
         let mut settings = Settings::with_cache_dir(folder.path().join("cache"));
-        settings.import_roots = vec![import];
+        settings.import_roots = vec![tidegate_api::ImportRoot::Folder(import)];
         change(&mut settings);
 
         let database = format!("sqlite://{}", folder.path().join("tidegate.db").display());

@@ -25,7 +25,6 @@ pub mod ab;
 pub mod drift;
 mod evidence;
 mod fixed_horizon;
-mod histogram;
 mod metric;
 mod quantiles;
 mod rates;
@@ -33,9 +32,9 @@ mod summary;
 
 pub use ab::compare_ab;
 pub use fixed_horizon::FixedHorizon;
-pub use histogram::LatencyHistogram;
 pub use metric::MetricVerdict;
 pub use summary::ArmSummary;
+pub use tidegate_core::LatencyHistogram;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@
 //! weighs as much as one just over the line.
 
 use super::evidence::{Beta, Counts, Mixture, needed};
-use super::histogram::{Cumulative, N_BUCKETS, factor};
+use tidegate_core::latency::{Cumulative, N_BUCKETS, factor};
 
 /// Pseudo-counts around q in half of the mixture: sharpest near a hundred samples of distance, by numerical comparison.
 const CONCENTRATION: f64 = 100.0;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Counts;
-use super::histogram::LatencyHistogram;
+use tidegate_core::LatencyHistogram;
 
 /// Counts of one arm. Replicas report one each; the whole is their [`ArmSummary::merge`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,17 @@ impl ArmSummary {
         self.latency.merge(&other.latency);
         self.labelled = self.labelled.saturating_add(other.labelled);
         self.correct = self.correct.saturating_add(other.correct);
+    }
+
+    /// What happened after `earlier`, an older state of the same arm.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            failures: self.failures.saturating_sub(earlier.failures),
+            latency: self.latency.since(&earlier.latency),
+            labelled: self.labelled.saturating_sub(earlier.labelled),
+            correct: self.correct.saturating_sub(earlier.correct),
+        }
     }
 
     /// Failures as hits.

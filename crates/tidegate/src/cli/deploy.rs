@@ -17,7 +17,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(300);
 Examples:
   tidegate deploy refugee-camp-detector
   tidegate deploy fraud-detection --version 2.0.0 --environment Staging
-  tidegate deploy fraud-detection --set smokeTestSamples=20 --set monitoringDuration=PT1M")]
+  tidegate deploy fraud-detection --strategy Canary --set 'steps=[5,25,50]' --set monitoringDuration=PT1M")]
 pub struct DeployArgs {
     /// The model's name or id
     model: String,
@@ -27,7 +27,7 @@ pub struct DeployArgs {
     /// Development, Staging or Production [default: the server's]
     #[arg(long)]
     environment: Option<String>,
-    /// How to move the traffic: BlueGreen [default: the server's]
+    /// How to move the traffic: BlueGreen or Canary [default: the server's]
     #[arg(long)]
     strategy: Option<String>,
     /// A key of the strategy's configuration; may be repeated
@@ -47,6 +47,18 @@ pub struct DeploymentsArgs {
     /// Only those of this model
     #[arg(long)]
     model: Option<String>,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+/// A command to a deployment that is under way.
+#[derive(Args)]
+pub struct CommandArgs {
+    /// A deployment's id, or a model's name: its newest deployment
+    target: String,
+    /// Where, when a model is named [default: the newest deployment anywhere]
+    #[arg(long)]
+    environment: Option<String>,
     #[command(flatten)]
     server: ServerFlag,
 }
@@ -97,12 +109,11 @@ pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&str, &str))
     loop {
         // The state first: whatever it says, its events are then there to read.
         let deployment = client.get(&format!("/api/v1/deployments/{id}")).await?;
-        let events = client.get(&format!("/api/v1/deployments/{id}/events?after={after}&limit=100")).await?;
-        for event in events["events"].as_array().into_iter().flatten() {
-            after = event["seq"].as_u64().unwrap_or(after);
+        let told = tell_events(client, id, after, |event| {
             let text = |key: &str| event[key].as_str().unwrap_or_default();
             tell(text("kind"), text("message"));
-        }
+        });
+        after = told.await?.unwrap_or(after);
         let status = deployment["status"].as_str().unwrap_or_default();
         match status {
             "Active" => return Ok(()),
@@ -116,15 +127,32 @@ pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&str, &str))
     }
 }
 
+/// Tells the events after a number, a page of them; gives the number of the last, or `None` when there was none.
+async fn tell_events(
+    client: &Client,
+    id: &str,
+    after: u64,
+    mut tell: impl FnMut(&Value),
+) -> anyhow::Result<Option<u64>> {
+    let page = client.get(&format!("/api/v1/deployments/{id}/events?after={after}&limit=100")).await?;
+    let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
+    events.iter().for_each(&mut tell);
+    Ok(events.last().and_then(|event| event["seq"].as_u64()))
+}
+
 pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
     if let Some(id) = &args.deployment {
         let deployment = client.get(&format!("/api/v1/deployments/{id}")).await?;
         say(serde_json::to_string_pretty(&deployment)?);
-        let events = client.get(&format!("/api/v1/deployments/{id}/events?limit=1000")).await?;
-        for event in events["events"].as_array().into_iter().flatten() {
+        let mut after = 0;
+        while let Some(last) = tell_events(&client, id, after, |event| {
             let text = |key: &str| event[key].as_str().unwrap_or_default();
             say(format!("{}  {:<11} {}", text("at"), text("kind"), text("message")));
+        })
+        .await?
+        {
+            after = last;
         }
         return Ok(());
     }
@@ -163,15 +191,30 @@ async fn list(
 
 pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
-    let id = match args.target.starts_with("deploy-") {
-        true => args.target.clone(),
-        false => newest_of_model(&client, &args.target, args.environment.as_deref()).await?,
-    };
+    let id = resolve(&client, &args.target, args.environment.as_deref()).await?;
     let body = json!({"reason": args.reason});
     let answer = client.post(&format!("/api/v1/deployments/{id}/rollback"), &body).await?;
     let text = |key: &str| answer[key].as_str().unwrap_or("nothing");
     say(format!("{id} is {}; {} serves", text("status"), text("currentVersion")));
     Ok(())
+}
+
+/// `verb`: approve, promote, pause, resume or cancel.
+pub async fn command(verb: &str, args: &CommandArgs) -> anyhow::Result<()> {
+    let client = args.server.client()?;
+    let id = resolve(&client, &args.target, args.environment.as_deref()).await?;
+    let deployment = client.post(&format!("/api/v1/deployments/{id}/{verb}"), &json!({})).await?;
+    let text = |key: &str| deployment[key].as_str().unwrap_or_default();
+    let share = &deployment["trafficPercentage"];
+    say(format!("{id} is {} ({}), {share} % of the traffic", text("status"), text("phase")));
+    Ok(())
+}
+
+async fn resolve(client: &Client, target: &str, environment: Option<&str>) -> anyhow::Result<String> {
+    match target.starts_with("deploy-") {
+        true => Ok(target.to_owned()),
+        false => newest_of_model(client, target, environment).await,
+    }
 }
 
 async fn newest_of_model(client: &Client, model: &str, environment: Option<&str>) -> anyhow::Result<String> {
@@ -181,5 +224,6 @@ async fn newest_of_model(client: &Client, model: &str, environment: Option<&str>
         !matches!(deployment["status"].as_str(), Some("Failed" | "RolledBack" | "Cancelled") | None)
     });
     let id = newest.and_then(|deployment| deployment["deploymentId"].as_str());
-    id.map(str::to_owned).with_context(|| format!("model `{model}` has no deployment to roll back"))
+    id.map(str::to_owned)
+        .with_context(|| format!("model `{model}` has no deployment that is under way or serves"))
 }

@@ -56,6 +56,16 @@ enum Command {
     Deployments(deploy::DeploymentsArgs),
     /// Give the traffic back to the version before
     Rollback(deploy::RollbackArgs),
+    /// Let a deployment that waits for it go on; not by the one who asked for it
+    Approve(deploy::CommandArgs),
+    /// Take a deployment's next step without waiting for evidence
+    Promote(deploy::CommandArgs),
+    /// Hold a deployment where it is
+    Pause(deploy::CommandArgs),
+    /// Let a paused deployment go on
+    Resume(deploy::CommandArgs),
+    /// End a deployment in progress; the version before goes on
+    Cancel(deploy::CommandArgs),
     /// Find what a model finds in an image: writes mask, overlay, probabilities and metadata
     Predict(predict::PredictArgs),
     /// Print the settings in force, as a tidegate.toml
@@ -101,6 +111,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Deploy(args) => deploy::deploy(&args).await,
         Command::Deployments(args) => deploy::deployments(&args).await,
         Command::Rollback(args) => deploy::rollback(&args).await,
+        Command::Approve(args) => deploy::command("approve", &args).await,
+        Command::Promote(args) => deploy::command("promote", &args).await,
+        Command::Pause(args) => deploy::command("pause", &args).await,
+        Command::Resume(args) => deploy::command("resume", &args).await,
+        Command::Cancel(args) => deploy::command("cancel", &args).await,
         Command::Predict(args) => predict::run(&args, flags).await,
         Command::Config => {
             say(Config::load(flags)?.to_toml()?.trim_end());

@@ -119,8 +119,8 @@ fn transition(
     let ended = rollout.is_settled() || status == DeploymentStatus::Active;
     let record = DeploymentRecord {
         status,
-        progress_percentage: rollout.phase.progress_percentage(),
-        traffic_percentage: rollout.phase.traffic_percentage(),
+        progress_percentage: rollout.phase.progress_percentage(&rollout.plan),
+        traffic_percentage: rollout.phase.traffic_percentage(&rollout.plan),
         completed_at: if ended { record.completed_at.or(Some(at)) } else { None },
         rolled_back_at: match status {
             DeploymentStatus::RolledBack => record.rolled_back_at.or(Some(at)),

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tidegate_api::{CommandError, CreateDeploymentError, DeploymentControl, NewDeployment};
+use tidegate_api::{
+    CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
+};
 use tidegate_core::{DeploymentId, DeploymentStatus, Route, VersionId};
 use tidegate_delivery::{Command, EventKind, Phase, Plan, Rollout};
 use tidegate_store::{CreateError, DeploymentFilter, DeploymentRecord, NewEvent, Page};
@@ -12,7 +14,7 @@ use tidegate_store::{CreateError, DeploymentFilter, DeploymentRecord, NewEvent, 
 use super::Controller;
 use super::apply::{ApplyError, rollback_event, rollout_of};
 
-/// How long a command waits to answer with the end of what it started, before it answers with how far that has come.
+/// How long a rollback waits to answer with the end of what it started, before it answers with how far that has come.
 const COMMAND_WAIT: Duration = Duration::from_secs(30);
 
 #[async_trait]
@@ -32,6 +34,8 @@ impl DeploymentControl for Controller {
             candidate: version.id,
             previous,
             strategy,
+            initiated_by: initiated_by.clone(),
+            needs_approval: self.settings.require_approval.contains(&environment),
         };
         let rollout = Rollout::new(plan.clone());
         let record = DeploymentRecord {
@@ -45,7 +49,7 @@ impl DeploymentControl for Controller {
             status: rollout.status(),
             progress_percentage: 0,
             traffic_percentage: 0,
-            initiated_by: initiated_by.clone(),
+            initiated_by: plan.initiated_by,
             started_at: now,
             completed_at: None,
             rolled_back_at: None,
@@ -97,21 +101,58 @@ impl DeploymentControl for Controller {
         Ok(record)
     }
 
-    async fn cancel(
+    async fn command(
         &self,
         id: &DeploymentId,
         by: &str,
-        reason: &str,
+        command: DeploymentCommand,
     ) -> Result<DeploymentRecord, CommandError> {
         let record = self.record(id).await.map_err(command_error)?;
-        if !record.status.in_progress() {
-            let reason =
-                format!("the deployment is {}; only one in progress can be cancelled", record.status);
+        let rollout = rollout_of(&record).map_err(command_error)?;
+        if let Some(reason) = why_not(&rollout, by, &command) {
             return Err(CommandError::Refused { reason });
         }
-        let (by, reason) = (by.to_owned(), reason.to_owned());
-        let command = EventKind::Command(Command::Cancel { by, reason });
-        self.apply(id, None, |_, _| Some(command.clone())).await.map_err(command_error)
+        let kind = EventKind::Command(command_of(command, by));
+        self.apply(id, None, |_, _| Some(kind.clone())).await.map_err(command_error)
+    }
+}
+
+/// Why a command makes no sense now, in words for the one who gave it.
+fn why_not(rollout: &Rollout, by: &str, command: &DeploymentCommand) -> Option<String> {
+    let status = rollout.status();
+    let phase = rollout.phase.name();
+    match command {
+        DeploymentCommand::Cancel { .. } if !status.in_progress() => {
+            Some(format!("the deployment is {status}; only one in progress can be cancelled"))
+        }
+        DeploymentCommand::Approve if rollout.phase != Phase::AwaitingApproval => {
+            Some(format!("the deployment is {phase}; it waits for no approval"))
+        }
+        DeploymentCommand::Approve if by == rollout.plan.initiated_by => {
+            Some(format!("`{by}` asked for this deployment; somebody else must approve it"))
+        }
+        DeploymentCommand::Promote
+            if !matches!(rollout.phase, Phase::Shifting { .. } | Phase::Watching { .. }) =>
+        {
+            Some(format!("the deployment is {phase}; it can be promoted while traffic shifts or is watched"))
+        }
+        DeploymentCommand::Pause if rollout.is_settled() => {
+            Some(format!("the deployment is {status}: it is over"))
+        }
+        DeploymentCommand::Pause if rollout.paused_at.is_some() => Some("it is paused already".to_owned()),
+        DeploymentCommand::Resume if rollout.paused_at.is_none() => Some("it is not paused".to_owned()),
+        _ => None,
+    }
+}
+
+fn command_of(command: DeploymentCommand, by: &str) -> Command {
+    let by = by.to_owned();
+    match command {
+        DeploymentCommand::Cancel { reason } => Command::Cancel { by, reason },
+        DeploymentCommand::Approve => Command::Approve { by },
+        DeploymentCommand::Promote => Command::Promote { by },
+        DeploymentCommand::Pause => Command::Pause { by },
+        DeploymentCommand::Resume => Command::Resume { by },
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_core::{Clock, DeploymentId, IdSource};
+use tidegate_core::{Clock, DeploymentId, Environment, IdSource};
 use tidegate_serve::Server;
 use tidegate_store::{ArtifactStore, Store};
 use tokio::sync::Notify;
@@ -53,6 +53,8 @@ pub struct ControllerSettings {
     pub max_concurrent: usize,
     /// How long a lease lasts without renewal: the longest time for which a killed driver's deployment stands still.
     pub lease: Duration,
+    /// Where a deployment needs the approval of somebody other than its initiator.
+    pub require_approval: Vec<Environment>,
     /// The largest runnable artifact that validation lets pass, in bytes.
     pub max_artifact_bytes: u64,
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_core::VersionId;
-use tidegate_delivery::{Observation, Outcome, ValidationReport, Work};
-use tidegate_serve::{Slot, probe};
+use tidegate_delivery::{ArmSummary, Observation, Outcome, ValidationReport, Work};
+use tidegate_serve::{Slot, Tally, probe};
 use tokio::sync::mpsc;
 
 use super::Controller;
@@ -37,6 +37,9 @@ impl Controller {
                 Outcome::SmokeTested { samples, fault }
             }
             Work::Observe { version } => return self.observe(&version, epoch, outcomes).await,
+            Work::Compare { baseline, candidate, .. } => {
+                return self.compare(&baseline, &candidate, epoch, outcomes).await;
+            }
         };
         // The driver may be gone already; then another one does the work again.
         let _ = outcomes.send((epoch, outcome)).await;
@@ -135,16 +138,33 @@ impl Controller {
         }
     }
 
+    /// Reports what both versions have answered since now, until aborted. After a restart counting begins again: that
+    /// costs time, never a wrong verdict.
+    async fn compare(
+        &self,
+        baseline: &VersionId,
+        candidate: &VersionId,
+        epoch: u64,
+        outcomes: &mpsc::Sender<(u64, Outcome)>,
+    ) {
+        let start = (self.answered(baseline), self.answered(candidate));
+        loop {
+            tokio::time::sleep(OBSERVE_INTERVAL).await;
+            let baseline = self.answered(baseline).since(&start.0);
+            let candidate = self.answered(candidate).since(&start.1);
+            if outcomes.send((epoch, Outcome::Compared { baseline, candidate })).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Reports what the version has answered since now, until aborted.
     async fn observe(&self, version_id: &VersionId, epoch: u64, outcomes: &mpsc::Sender<(u64, Outcome)>) {
         let start = self.answered(version_id);
         loop {
             tokio::time::sleep(OBSERVE_INTERVAL).await;
-            let now = self.answered(version_id);
-            let seen = Observation {
-                requests: now.requests.saturating_sub(start.requests),
-                failures: now.failures.saturating_sub(start.failures),
-            };
+            let answered = self.answered(version_id).since(&start);
+            let seen = Observation { requests: answered.requests, failures: answered.failures };
             if outcomes.send((epoch, Outcome::Observed(seen))).await.is_err() {
                 return;
             }
@@ -152,13 +172,10 @@ impl Controller {
     }
 
     /// What this process's slot of the version has answered since it was loaded.
-    fn answered(&self, version_id: &VersionId) -> Observation {
-        let loaded = self.server.loaded();
-        let slot = loaded.iter().find(|slot| slot.version_id == *version_id);
-        slot.map_or_else(Observation::default, |slot| Observation {
-            requests: slot.requests,
-            failures: slot.errors,
-        })
+    fn answered(&self, version_id: &VersionId) -> ArmSummary {
+        let tally = self.server.slot(version_id).map(|slot| slot.tally()).unwrap_or_default();
+        let Tally { requests, failures, latency } = tally;
+        ArmSummary { requests, failures, latency, ..ArmSummary::default() }
     }
 }
 

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::support::{Api, Installation, databases, fixture};
 
-const MODEL: &str = "counter";
-const INFER: &str = "/api/v1/inference/counter";
+pub const MODEL: &str = "counter";
+pub const INFER: &str = "/api/v1/inference/counter";
 
-async fn register_versions(api: &Api, numbers: &[u32]) {
+pub async fn register_versions(api: &Api, numbers: &[u32]) {
     for k in numbers {
         let bytes = fixture(&format!("version-{k}.onnx"));
         api.register(MODEL, &format!("{k}.0.0"), "model.onnx", bytes).await.expect(201);
@@ -19,7 +19,7 @@ async fn register_versions(api: &Api, numbers: &[u32]) {
 }
 
 /// The fixture `version-K` answers K: a body that says another version than its header's is a wrong answer.
-async fn answered_version(api: &Api) -> Result<u64, String> {
+pub async fn answered_version(api: &Api) -> Result<u64, String> {
     let answer =
         api.try_post(INFER, &json!({"features": {"x": [7.0]}})).await.ok_or("the connection broke")?;
     if answer.status != 200 {
@@ -37,13 +37,13 @@ async fn answered_version(api: &Api) -> Result<u64, String> {
 type Tally = Result<(u64, BTreeSet<u64>), String>;
 
 /// Callers that never stop asking, until told.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     callers: Vec<tokio::task::JoinHandle<Tally>>,
 }
 
 impl Load {
-    fn start(api: &Api, n_callers: usize) -> Self {
+    pub fn start(api: &Api, n_callers: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let callers = (0..n_callers).map(|_| {
             let (api, stop) = (api.clone(), Arc::clone(&stop));
@@ -61,7 +61,7 @@ impl Load {
     }
 
     /// How many requests were answered, and by which versions; panics at the first that failed.
-    async fn finish(self) -> (u64, BTreeSet<u64>) {
+    pub async fn finish(self) -> (u64, BTreeSet<u64>) {
         self.stop.store(true, Ordering::Relaxed);
         let mut total = (0, BTreeSet::new());
         for caller in self.callers {

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::view::{DeploymentView, Names};
 use crate::context::Context;
+use crate::control::DeploymentCommand;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{ApiPath, MaybeJson, Principal};
 
@@ -75,8 +76,69 @@ pub(crate) async fn cancel(
     MaybeJson(body): MaybeJson<CommandRequest>,
 ) -> Result<Json<DeploymentView>, ApiError> {
     let reason = reason(body, "asked for through the API")?;
-    let record = context.control.cancel(&DeploymentId::new(id), &principal.0, &reason).await?;
-    Ok(Json(DeploymentView::of(&context, record, &mut Names::default()).await?))
+    command(&context, id, &principal, DeploymentCommand::Cancel { reason }).await
+}
+
+/// Lets a deployment that waits for it go on; not by the one who asked for it.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/approve",
+    operation_id = "approveDeployment", tag = "deployments",
+    params(("id" = String, Path)), responses((status = 200, body = DeploymentView),
+    (status = 404, body = ErrorBody), (status = 409, description = "It waits for no approval, or not for yours", body = ErrorBody)))]
+pub(crate) async fn approve(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    command(&context, id, &principal, DeploymentCommand::Approve).await
+}
+
+/// Takes the next step without waiting for evidence.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/promote",
+    operation_id = "promoteDeployment", tag = "deployments",
+    params(("id" = String, Path)), responses((status = 200, body = DeploymentView),
+    (status = 404, body = ErrorBody), (status = 409, description = "There is no next step now", body = ErrorBody)))]
+pub(crate) async fn promote(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    command(&context, id, &principal, DeploymentCommand::Promote).await
+}
+
+/// Holds a deployment where it is; a failing version is still rolled back.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/pause",
+    operation_id = "pauseDeployment", tag = "deployments",
+    params(("id" = String, Path)), responses((status = 200, body = DeploymentView),
+    (status = 404, body = ErrorBody), (status = 409, description = "It is over or paused already", body = ErrorBody)))]
+pub(crate) async fn pause(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    command(&context, id, &principal, DeploymentCommand::Pause).await
+}
+
+/// Lets a paused deployment go on.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/resume",
+    operation_id = "resumeDeployment", tag = "deployments",
+    params(("id" = String, Path)), responses((status = 200, body = DeploymentView),
+    (status = 404, body = ErrorBody), (status = 409, description = "It is not paused", body = ErrorBody)))]
+pub(crate) async fn resume(
+    State(context): State<Context>,
+    principal: Principal,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    command(&context, id, &principal, DeploymentCommand::Resume).await
+}
+
+async fn command(
+    context: &Context,
+    id: String,
+    principal: &Principal,
+    command: DeploymentCommand,
+) -> Result<Json<DeploymentView>, ApiError> {
+    let record = context.control.command(&DeploymentId::new(id), &principal.0, command).await?;
+    Ok(Json(DeploymentView::of(context, record, &mut Names::default()).await?))
 }
 
 const MAX_REASON: usize = 1000;

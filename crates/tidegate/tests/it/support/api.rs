@@ -45,6 +45,15 @@ impl Api {
         Self { http: reqwest::Client::new(), base: base.to_owned() }
     }
 
+    /// The same server, asked by somebody else.
+    pub fn as_user(&self, name: &str) -> Self {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("x-tidegate-user", name.parse().expect("a plain name"));
+        let http =
+            reqwest::Client::builder().default_headers(headers).build().expect("a client with a header");
+        Self { http, base: self.base.clone() }
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.answer(self.http.get(self.url(path))).await.expect("the server answers")
     }

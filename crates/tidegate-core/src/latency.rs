@@ -1,7 +1,7 @@
 //! Latencies in fixed buckets, so that what replicas measured can be added up exactly.
 //!
 //! The edges are powers of 2^(1/32), the same everywhere: merging is adding counts, and a step of `m` buckets is a factor
-//! of 2^(m/32) wherever it is taken, which is what [`super::quantiles`] stands on.
+//! of 2^(m/32) wherever it is taken, which is what [`analysis::quantiles` in delivery`] stands on.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const BUCKETS_PER_OCTAVE: f64 = 32.0;
 
 /// Up to 1,000 s: 32 x log2(10^9), rounded up, and bucket 0 for what takes 1 us or less.
-pub(crate) const N_BUCKETS: usize = 958;
+pub const N_BUCKETS: usize = 958;
 
 /// Counts of latencies. Bucket `i` holds (2^((i-1)/32), 2^(i/32)] us; what is longer than 1,000 s is in the last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct LatencyHistogram {
 }
 
 /// A histogram summed up from below.
-pub(crate) struct Cumulative {
+pub struct Cumulative {
     /// For each of the [`N_BUCKETS`], how many are in it or below.
     pub at_most: Vec<u64>,
     pub count: u64,
@@ -36,6 +36,18 @@ impl LatencyHistogram {
         for (bucket, count) in other.occupied() {
             self.add(bucket, count);
         }
+    }
+
+    /// What was recorded after `earlier`, an older state of the same histogram.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = Self::default();
+        let mut before = earlier.occupied().peekable();
+        for (bucket, count) in self.occupied() {
+            while before.next_if(|(place, _)| *place < bucket).is_some() {}
+            let known = before.next_if(|(place, _)| *place == bucket).map_or(0, |(_, count)| count);
+            difference.add(bucket, count.saturating_sub(known));
+        }
+        difference
     }
 
     pub fn count(&self) -> u64 {
@@ -61,7 +73,7 @@ impl LatencyHistogram {
     }
 
     /// Mean and unbiased variance in us and us^2, from the middle of each bucket; `None` for fewer than two.
-    pub(crate) fn moments(&self) -> Option<(f64, f64)> {
+    pub fn moments(&self) -> Option<(f64, f64)> {
         if self.count < 2 {
             return None;
         }
@@ -75,11 +87,11 @@ impl LatencyHistogram {
     }
 
     /// The buckets in use, in order.
-    pub(crate) fn occupied(&self) -> impl Iterator<Item = (usize, u64)> {
+    pub fn occupied(&self) -> impl Iterator<Item = (usize, u64)> {
         self.occupied.iter().copied()
     }
 
-    pub(crate) fn cumulative(&self) -> Cumulative {
+    pub fn cumulative(&self) -> Cumulative {
         let mut at_most = Vec::with_capacity(N_BUCKETS);
         let mut sum = 0u64;
         for (bucket, count) in self.occupied() {
@@ -103,7 +115,7 @@ impl LatencyHistogram {
 }
 
 /// The factor between bucket edges that are `steps` apart.
-pub(crate) fn factor(steps: i64) -> f64 {
+pub fn factor(steps: i64) -> f64 {
     (steps as f64 / BUCKETS_PER_OCTAVE).exp2()
 }
 
@@ -193,7 +205,8 @@ mod tests {
         fn merging_is_recording_all(left: Vec<u64>, right: Vec<u64>) {
             let mut merged = of(&left);
             merged.merge(&of(&right));
-            prop_assert_eq!(merged, of(&[left, right].concat()));
+            prop_assert_eq!(&merged, &of(&[left.as_slice(), &right].concat()));
+            prop_assert_eq!(merged.since(&of(&left)), of(&right));
         }
     }
 }
