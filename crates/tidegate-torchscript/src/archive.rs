@@ -10,6 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 
 use crate::error::ConvertError;
@@ -44,7 +45,10 @@ impl<R: Read + Seek> Archive<R> {
         let size = reader.seek(SeekFrom::End(0)).map_err(ConvertError::Io)?;
         reader.seek(SeekFrom::Start(0)).map_err(ConvertError::Io)?;
         identify::refuse_other_formats(&mut reader)?;
-        let zip = ZipArchive::new(reader).map_err(damaged_zip)?;
+        // The offset is not guessed: torch writes zip64 records that nothing refers to, and with a first name of a certain
+        // length the guess takes the second entry for the first.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, reader).map_err(damaged_zip)?;
         if zip.len() > MAX_ENTRIES {
             return Err(ConvertError::Limit {
                 what: "the number of files in the archive".to_owned(),
@@ -89,7 +93,12 @@ impl<R: Read + Seek> Archive<R> {
     }
 
     /// The bytes of one tensor storage: exactly `n_bytes`, as its pickle says.
-    pub(crate) fn read_storage(&mut self, folder: &str, key: &str, n_bytes: u64) -> Result<Bytes, ConvertError> {
+    pub(crate) fn read_storage(
+        &mut self,
+        folder: &str,
+        key: &str,
+        n_bytes: u64,
+    ) -> Result<Bytes, ConvertError> {
         let name = format!("{folder}/{key}");
         let bytes = self.read(&name, n_bytes)?;
         if bytes.len() as u64 != n_bytes {
@@ -112,8 +121,12 @@ impl<R: Read + Seek> Archive<R> {
             .map_err(|error| ConvertError::malformed(format!("`{name}` does not read: {error}")))?;
         let n_bytes = bytes.len() as u64;
         if n_bytes > limit_here {
-            let what = if limit <= self.budget { format!("`{name}`") } else { "all that is inflated".to_owned() };
-            return Err(ConvertError::Limit { what: format!("the size of {what} in bytes"), limit: limit_here });
+            let what =
+                if limit <= self.budget { format!("`{name}`") } else { "all that is inflated".to_owned() };
+            return Err(ConvertError::Limit {
+                what: format!("the size of {what} in bytes"),
+                limit: limit_here,
+            });
         }
         self.budget -= n_bytes;
         Ok(bytes)

@@ -5,8 +5,6 @@
 
 use std::rc::Rc;
 
-use tidegate_core::DType;
-
 use crate::error::ConvertError;
 use crate::fault::Fault;
 use crate::graph::{Dim, Fixable, Graph, ValueId};
@@ -51,6 +49,9 @@ enum Axes {
 /// Ranks to try for inputs whose shape is not given: images, rows of features, sequences, volumes.
 const RANKS: [usize; 4] = [4, 2, 3, 5];
 
+/// More inputs are no model.
+const MAX_INPUTS: usize = 256;
+
 /// Also what ends a result that contains itself.
 const MAX_OUTPUTS: usize = 10_000;
 
@@ -85,6 +86,12 @@ fn input_names(forward: &Function) -> Result<Vec<Rc<str>>, ConvertError> {
                 return Err(ConvertError::UnsupportedInput { name: parameter.name.to_string(), found });
             }
         }
+    }
+    if names.len() > MAX_INPUTS {
+        return Err(ConvertError::Limit {
+            what: "the number of inputs".to_owned(),
+            limit: MAX_INPUTS as u64,
+        });
     }
     Ok(names)
 }
@@ -128,7 +135,9 @@ fn trace_given(
                 return Ok(attempt.finish(outputs));
             }
             Ok(_) => {}
-            Err(Failure::Run(fault)) if fault.depends_on_shapes() => last = Some(attempt.interpreter.fail(fault)),
+            Err(Failure::Run(fault)) if fault.depends_on_shapes() => {
+                last = Some(attempt.interpreter.fail(fault))
+            }
             Err(failure) => return Err(attempt.error(failure)),
         }
     }
@@ -157,9 +166,11 @@ fn trace_guessed(
             Ok(_) => {}
             // What fails where a layer has confirmed the rank says best what is missing.
             Err(Failure::Run(fault)) if fault.depends_on_shapes() => {
-                if is_confirmed || best.is_none() {
-                    best = Some(attempt.interpreter.fail(Fault::OpenAxis(fault.why())));
+                let error = attempt.interpreter.fail(Fault::OpenAxis(fault.why()));
+                if is_confirmed && batch == 1 {
+                    return Err(error);
                 }
+                best.get_or_insert(error);
             }
             Err(failure) => return Err(attempt.error(failure)),
         }
@@ -197,13 +208,14 @@ impl<'p> Attempt<'p> {
         }
     }
 
-    /// Inputs are 32-bit floats until a layer asks for something else.
+    /// Inputs have the type of the weights until a layer asks for something else.
     fn add_inputs(&mut self, forward: &Function, shapes: &[Vec<i64>], axes: Axes) {
         let names = input_names(forward).unwrap_or_default();
+        let dtype = self.interpreter.graph.weight_dtype();
         for (input, (name, shape)) in names.iter().zip(shapes).enumerate() {
             let sizes = shape.iter().enumerate();
             let dims = sizes.map(|(axis, size)| self.axis((input, axis), *size, axes)).collect();
-            self.interpreter.graph.add_input(name, DType::Fp32, dims);
+            self.interpreter.graph.add_input(name, dtype, dims);
         }
     }
 
@@ -229,10 +241,13 @@ impl<'p> Attempt<'p> {
     }
 
     fn run(&mut self, forward: &Rc<Function>) -> Result<Outputs, Failure> {
-        let inputs: Vec<_> = self.interpreter.graph.inputs().iter().map(|input| (input.name.clone(), input.value)).collect();
-        let named = inputs.into_iter().map(|(name, value)| (name.into(), self.interpreter.heap.add_tensor(value)));
+        let inputs: Vec<_> =
+            self.interpreter.graph.inputs().iter().map(|input| (input.name.clone(), input.value)).collect();
+        let named =
+            inputs.into_iter().map(|(name, value)| (name.into(), self.interpreter.heap.add_tensor(value)));
         let named = named.collect();
-        let result = self.interpreter.call_function(forward, vec![self.root.clone()], named).map_err(Failure::Run)?;
+        let result =
+            self.interpreter.call_function(forward, vec![self.root.clone()], named).map_err(Failure::Run)?;
         self.outputs(result)
     }
 
@@ -244,7 +259,8 @@ impl<'p> Attempt<'p> {
             let before = open.len();
             match value {
                 Value::Tensor(tensor) => {
-                    let value = self.interpreter.heap.tensor(tensor).map_err(|stale| Failure::Run(stale.into()))?;
+                    let value =
+                        self.interpreter.heap.tensor(tensor).map_err(|stale| Failure::Run(stale.into()))?;
                     outputs.push((name, value));
                 }
                 Value::List(list) | Value::Tuple(list) => {
@@ -257,11 +273,20 @@ impl<'p> Attempt<'p> {
                 }
                 Value::Object(object) => {
                     let object = self.interpreter.heap.object(object);
-                    let class = self.program.class(&object.class).filter(|class| class.base.as_deref() == Some("NamedTuple"));
-                    let Some(class) = class else { return Err(Failure::Output { found: "an object".to_owned() }) };
-                    let field = |(name, _): &(Rc<str>, _)| Some((name.to_string(), object.attributes.get(name)?.clone()));
+                    let class = self
+                        .program
+                        .class(&object.class)
+                        .filter(|class| class.base.as_deref() == Some("NamedTuple"));
+                    let Some(class) = class else {
+                        return Err(Failure::Output { found: "an object".to_owned() });
+                    };
+                    let field = |(name, _): &(Rc<str>, _)| {
+                        Some((name.to_string(), object.attributes.get(name)?.clone()))
+                    };
                     open.extend(class.fields.iter().filter_map(field));
                 }
+                // What a model gives in training only.
+                Value::None => {}
                 other => return Err(Failure::Output { found: other.kind().to_owned() }),
             }
             // Taken from the end, so that they come out in order.
@@ -276,7 +301,9 @@ impl<'p> Attempt<'p> {
     /// Every output begins with the batch axis of the inputs; otherwise more than one sample at once is mixed up.
     fn is_batch_kept(&self, outputs: &Outputs) -> bool {
         let graph = &self.interpreter.graph;
-        self.batch.is_some_and(|(batch, _)| outputs.iter().all(|(_, value)| graph.shape(*value).first() == Some(&batch)))
+        self.batch.is_some_and(|(batch, _)| {
+            outputs.iter().all(|(_, value)| graph.shape(*value).first() == Some(&batch))
+        })
     }
 
     fn finish(mut self, outputs: Outputs) -> Traced {

@@ -11,19 +11,29 @@ pub enum ConvertError {
     NotTorchScript { what_it_looks_like: String },
     #[error("operator `{operator}` at {location} cannot be converted; {EXPORT}")]
     UnsupportedOperator { operator: String, location: String },
-    #[error("a value computed from the input decides what runs at {location}, which ONNX cannot follow; {EXPORT}")]
+    #[error(
+        "a value computed from the input decides what runs at {location}, which ONNX cannot follow; {EXPORT}"
+    )]
     DataDependentControlFlow { location: String },
     #[error("the archive holds a `{global}`, which torch needs to read; {EXPORT}")]
     UnsupportedPickle { global: String },
-    #[error("{what} at {location} is not understood; {EXPORT}")]
+    #[error("{what} at {location} cannot be converted; {EXPORT}")]
     UnsupportedCode { what: String, location: String },
-    #[error("the module was saved in training mode ({location}); call `.eval()` before tracing, and save it again")]
+    #[error(
+        "the module was saved in training mode ({location}); call `.eval()` before tracing, and save it again"
+    )]
     TrainingMode { location: String },
-    #[error("input `{name}` is {found}, only tensors can be inputs; wrap the module so that `forward` takes tensors")]
+    #[error(
+        "input `{name}` is {found}, only tensors can be inputs; wrap the module so that `forward` takes tensors"
+    )]
     UnsupportedInput { name: String, found: String },
-    #[error("the result is {found}, only tensors, and tuples, lists and dictionaries of them, can be outputs")]
+    #[error(
+        "the result is {found}, only tensors, and tuples, lists and dictionaries of them, can be outputs"
+    )]
     UnsupportedOutput { found: String },
-    #[error("the shape of the input is needed ({why}, at {location}); give `input_shapes` such as [-1, 3, 256, 256]")]
+    #[error(
+        "the shape of the input is needed ({why}, at {location}); give `input_shapes` such as [-1, 3, 256, 256]"
+    )]
     InputShapeNeeded { why: String, location: String },
     #[error("`input_shapes` has {given} shapes, the model takes {expected}: {names}")]
     InputShapesMismatch { given: usize, expected: usize, names: String },

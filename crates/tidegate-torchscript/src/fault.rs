@@ -39,7 +39,11 @@ impl Fault {
     /// In words, where it is the reason of another fault.
     pub(crate) fn why(self) -> String {
         match self {
-            Self::OpenAxis(why) | Self::Mismatch(why) | Self::Raised(why) | Self::Code(why) | Self::Malformed(why) => why,
+            Self::OpenAxis(why)
+            | Self::Mismatch(why)
+            | Self::Raised(why)
+            | Self::Code(why)
+            | Self::Malformed(why) => why,
             Self::Operator(operator) => format!("`{operator}` cannot be converted"),
             Self::DataDependent => "a value of the input decides".to_owned(),
             Self::Training => "the module is in training mode".to_owned(),
@@ -64,6 +68,6 @@ impl Fault {
 
 impl From<Stale> for Fault {
     fn from(_: Stale) -> Self {
-        Self::Operator("reading a tensor after an in-place write through a view of it".to_owned())
+        Self::Code("reading a tensor after a write to another view of its memory".to_owned())
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Graph {
     /// The path of a weight in the module tree, `features.0.weight`.
     names: HashMap<ValueId, String>,
     small_constants: HashMap<(DType, Vec<usize>, Bytes), ValueId>,
+    /// What values and nodes take, weights not counted: roughly, for a limit.
+    n_bytes: usize,
     /// Symbols that were written into the graph, as vectors of one element.
     sizes: HashMap<SymbolId, ValueId>,
 }
@@ -112,6 +114,7 @@ impl Graph {
             .into_iter()
             .map(|(dtype, shape)| self.push(GraphValue { dtype, shape, origin: Origin::Node, rank_of: None }))
             .collect();
+        self.n_bytes += node.n_bytes() + outputs.len() * size_of::<ValueId>();
         self.nodes.push(Placed { node, outputs: outputs.clone() });
         outputs
     }
@@ -171,12 +174,27 @@ impl Graph {
         self.constant(value).and_then(|constant| read_number(&constant.tensor))
     }
 
-    pub(crate) fn n_nodes(&self) -> usize {
-        self.nodes.len()
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.n_bytes
     }
 
     pub(crate) fn inputs(&self) -> &[Input] {
         &self.inputs
+    }
+
+    /// The floating type that most weights have: what the inputs of the module are.
+    pub(crate) fn weight_dtype(&self) -> DType {
+        let count = |dtype: DType| {
+            let weights = self.values.iter().filter_map(|value| match &value.origin {
+                Origin::Constant(constant) if constant.tensor.dtype() == dtype => {
+                    Some(constant.tensor.n_elements())
+                }
+                _ => None,
+            });
+            weights.sum::<usize>()
+        };
+        let others = [DType::Fp16, DType::Bf16, DType::Fp64].into_iter().max_by_key(|dtype| count(*dtype));
+        others.filter(|dtype| count(*dtype) > count(DType::Fp32)).unwrap_or(DType::Fp32)
     }
 
     pub(crate) fn symbols(&self) -> &Symbols {
@@ -239,11 +257,15 @@ impl Graph {
         let shape = tensor.shape().iter().map(|size| i64::try_from(*size).map(Dim::Fixed));
         let shape = shape.collect::<Result<_, _>>().map_err(|_| Fault::overflow())?;
         let dtype = tensor.dtype();
+        if !is_parameter {
+            self.n_bytes += tensor.as_bytes().map_or(0, Bytes::len);
+        }
         let origin = Origin::Constant(Rc::new(Constant { tensor, is_parameter }));
         Ok(self.push(GraphValue { dtype, shape, origin, rank_of: None }))
     }
 
     fn push(&mut self, value: GraphValue) -> ValueId {
+        self.n_bytes += size_of::<GraphValue>() + value.shape.len() * size_of::<Dim>();
         self.values.push(value);
         ValueId(self.values.len() - 1)
     }

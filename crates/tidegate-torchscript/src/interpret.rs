@@ -19,9 +19,9 @@ use crate::source::Program;
 use crate::source::ast::{Function, Name, Statement, StatementKind, Target};
 
 /// Statements and expressions, many times what the largest networks take.
-const MAX_STEPS: u64 = 5_000_000;
-/// What a network of a hundred thousand layers would need.
-const MAX_NODES: usize = 500_000;
+const MAX_STEPS: u64 = 2_000_000;
+/// What a network of a hundred thousand layers would need; weights do not count.
+const MAX_GRAPH_BYTES: usize = 256 << 20;
 /// Calls, blocks and expressions around the current one; bounds the stack.
 const MAX_DEPTH: usize = 300;
 
@@ -104,8 +104,10 @@ impl<'p> Interpreter<'p> {
         }
         let caller = (std::mem::replace(&mut self.file, Rc::clone(&function.file)), self.line);
         let flow = self.deeper(|this| this.run_block(&function.body, &mut variables))?;
-        // Not after a failure: then the place is where it happened.
-        (self.file, self.line) = caller;
+        // Not after a failure, nor at the end: then the place is the last one.
+        if self.depth > 0 {
+            (self.file, self.line) = caller;
+        }
         Ok(match flow {
             Flow::Return(value) => value,
             Flow::Next | Flow::Break | Flow::Continue => Value::None,
@@ -115,7 +117,7 @@ impl<'p> Interpreter<'p> {
     fn run_block(&mut self, statements: &[Statement], variables: &mut Variables) -> Result<Flow, Fault> {
         for statement in statements {
             self.line = statement.line;
-            self.step()?;
+            self.spend(1)?;
             match self.run_statement(&statement.kind, variables)? {
                 Flow::Next => {}
                 flow => return Ok(flow),
@@ -183,8 +185,8 @@ impl<'p> Interpreter<'p> {
             Target::Unpack(targets) => {
                 let items = self.items(&value)?;
                 if items.len() != targets.len() {
-                    let what = format!("unpacking {} values into {}", items.len(), targets.len());
-                    return Err(Fault::Code(what));
+                    let what = format!("{} values where {} are expected", items.len(), targets.len());
+                    return Err(Fault::Mismatch(what));
                 }
                 for (target, item) in targets.iter().zip(items) {
                     self.deeper(|this| this.assign(target, item, variables))?;
@@ -201,7 +203,9 @@ impl<'p> Interpreter<'p> {
             Value::Bool(value) => *value,
             Value::Int(dim) => match self.graph.symbols().resolve(*dim) {
                 Dim::Fixed(value) => value != 0,
-                Dim::Symbol(_) => return Err(Fault::OpenAxis("a condition on the size of an axis".to_owned())),
+                Dim::Symbol(_) => {
+                    return Err(Fault::OpenAxis("a condition on the size of an axis".to_owned()));
+                }
             },
             Value::Float(value) => *value != 0.0,
             Value::Scaled { .. } => {
@@ -218,15 +222,30 @@ impl<'p> Interpreter<'p> {
         })
     }
 
-    fn step(&mut self) -> Result<(), Fault> {
-        self.n_steps += 1;
+    /// Counts work: a statement, an expression, an element of a list that is read or made. That bounds time, and the memory
+    /// of what the program makes.
+    fn spend(&mut self, n_steps: usize) -> Result<(), Fault> {
+        self.n_steps = self.n_steps.saturating_add(n_steps as u64);
         if self.n_steps > MAX_STEPS {
             return Err(Fault::Limit { what: "the number of steps of the program", limit: MAX_STEPS });
         }
-        if self.graph.n_nodes() > MAX_NODES {
-            return Err(Fault::Limit { what: "the number of nodes", limit: MAX_NODES as u64 });
+        if self.graph.n_bytes() > MAX_GRAPH_BYTES {
+            return Err(Fault::Limit {
+                what: "the size of the graph in bytes",
+                limit: MAX_GRAPH_BYTES as u64,
+            });
         }
         Ok(())
+    }
+
+    /// How much there is to walk through.
+    fn length(&self, value: &Value) -> usize {
+        match value {
+            Value::List(list) | Value::Tuple(list) => self.heap.list(*list).len(),
+            Value::Dict(dict) => self.heap.dict(*dict).entries.len(),
+            Value::Str(text) => text.len(),
+            _ => 0,
+        }
     }
 
     fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {

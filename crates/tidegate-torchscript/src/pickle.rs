@@ -44,12 +44,17 @@ pub(crate) fn load<R: Read + Seek>(archive: &mut Archive<R>) -> Result<Module, C
     Ok(Module { heap, graph, root, constants })
 }
 
-/// Gives every weight the path that it has in `state_dict()`.
+/// A deeper path names nothing that anyone reads.
+const MAX_PATH: usize = 500;
+
+/// Gives every weight the path that it has in `state_dict()`; one that has several, the same at every conversion.
 fn name_weights(heap: &Heap, graph: &mut Graph, root: ObjectId, constants: &[Value]) {
     let mut open = vec![(String::new(), root)];
     let mut seen = HashSet::from([root]);
     while let Some((path, object)) = open.pop() {
-        for (name, value) in &heap.object(object).attributes {
+        let mut attributes: Vec<_> = heap.object(object).attributes.iter().collect();
+        attributes.sort_unstable_by_key(|(name, _)| &***name);
+        for (name, value) in attributes {
             let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
             match value {
                 Value::Tensor(tensor) => {
@@ -57,7 +62,9 @@ fn name_weights(heap: &Heap, graph: &mut Graph, root: ObjectId, constants: &[Val
                         graph.name_value(value, path);
                     }
                 }
-                Value::Object(child) if seen.insert(*child) => open.push((path, *child)),
+                Value::Object(child) if path.len() <= MAX_PATH && seen.insert(*child) => {
+                    open.push((path, *child))
+                }
                 _ => {}
             }
         }

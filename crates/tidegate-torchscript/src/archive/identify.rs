@@ -13,8 +13,16 @@ const PICKLED_MODULE: &str = "a pickled Python module (`torch.save(model, ...)`)
 
 /// The formats that begin with a mark of their own: (offset, mark, what it is).
 const MARKS: [(usize, &[u8], &str); 6] = [
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras); convert it with `python -m tf2onnx.convert --keras model.h5 --output model.onnx`"),
-    (4, b"TFL3", "a TensorFlow Lite model; convert it with `python -m tf2onnx.convert --tflite model.tflite --output model.onnx`"),
+    (
+        0,
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file (Keras); convert it with `python -m tf2onnx.convert --keras model.h5 --output model.onnx`",
+    ),
+    (
+        4,
+        b"TFL3",
+        "a TensorFlow Lite model; convert it with `python -m tf2onnx.convert --tflite model.tflite --output model.onnx`",
+    ),
     (0, b"\x1f\x8b", "a gzip file; unpack it first"),
     (0, b"ustar", "a tar file; unpack it first"),
     (0, b"\x89PNG", "a PNG image"),
@@ -29,7 +37,8 @@ pub(super) fn refuse_other_formats<R: Read + Seek>(reader: &mut R) -> Result<(),
     if head.starts_with(b"PK") {
         return Ok(());
     }
-    let mark = MARKS.iter().find(|(offset, mark, _)| head.get(*offset..).is_some_and(|rest| rest.starts_with(mark)));
+    let mark =
+        MARKS.iter().find(|(offset, mark, _)| head.get(*offset..).is_some_and(|rest| rest.starts_with(mark)));
     let what = match mark {
         Some((_, _, what)) => what,
         None if head.is_empty() => "an empty file",
@@ -55,7 +64,8 @@ pub(super) fn root_of(names: &[String]) -> Result<String, ConvertError> {
         return Ok(root.to_owned());
     }
     let has = |end: &str| names.iter().any(|name| name.ends_with(end));
-    let what = if has("serialized_exported_program.json") || has("archive_format") || has("models/model.json") {
+    let what = if has("serialized_exported_program.json") || has("archive_format") || has("models/model.json")
+    {
         "a torch.export package (.pt2); run `torch.onnx.export(torch.export.load(\"model.pt2\"), f=\"model.onnx\")` \
          (docs/torchscript.md)"
     } else if has("model.weights.h5") {

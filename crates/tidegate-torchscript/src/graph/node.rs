@@ -25,6 +25,15 @@ impl Node {
         Self { op_type, inputs: vec![], attributes: vec![] }
     }
 
+    /// Roughly, for a limit.
+    pub(super) fn n_bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(_, attribute)| match attribute {
+            Attribute::Ints(numbers) => size_of::<Attribute>() + numbers.len() * size_of::<i64>(),
+            _ => size_of::<Attribute>(),
+        });
+        size_of::<Self>() + self.inputs.len() * size_of::<Option<ValueId>>() + attributes.sum::<usize>()
+    }
+
     pub(crate) fn input(self, value: ValueId) -> Self {
         self.optional(Some(value))
     }

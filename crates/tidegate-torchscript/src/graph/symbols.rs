@@ -40,7 +40,11 @@ pub(crate) enum Fixable {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Definition {
     /// The size of an axis of an input.
-    Axis { input: usize, axis: usize, fixable: Fixable },
+    Axis {
+        input: usize,
+        axis: usize,
+        fixable: Fixable,
+    },
     /// Found to be another: a layer asked for it.
     Same(Dim),
     Of(Operation, Dim, Dim),
@@ -122,16 +126,14 @@ impl Symbols {
             return fold(operation, left, right).map(Dim::Fixed);
         }
         match (operation, left, right) {
-            (Operation::Add, Dim::Fixed(constant), symbol) | (Operation::Add, symbol, Dim::Fixed(constant)) => {
-                self.add_constant(symbol, constant)
-            }
+            (Operation::Add, Dim::Fixed(constant), symbol)
+            | (Operation::Add, symbol, Dim::Fixed(constant)) => self.add_constant(symbol, constant),
             (Operation::Sub, symbol, Dim::Fixed(constant)) => {
                 self.add_constant(symbol, constant.checked_neg().ok_or_else(Fault::overflow)?)
             }
             (Operation::Sub, left, right) => self.subtract(left, right),
-            (Operation::Mul, Dim::Fixed(constant), symbol) | (Operation::Mul, symbol, Dim::Fixed(constant)) => {
-                self.multiply_constant(symbol, constant)
-            }
+            (Operation::Mul, Dim::Fixed(constant), symbol)
+            | (Operation::Mul, symbol, Dim::Fixed(constant)) => self.multiply_constant(symbol, constant),
             (Operation::Div, left, right) => self.divide(left, right),
             (Operation::Mod, _, Dim::Fixed(1)) => Ok(Dim::Fixed(0)),
             (Operation::Add | Operation::Mul, Dim::Symbol(left), Dim::Symbol(right)) => {

@@ -8,8 +8,8 @@ use super::symbols::Definition;
 use super::{Attribute, Dim, Graph, Node, Origin, SymbolId, ValueId};
 use crate::error::ConvertError;
 use crate::onnx::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ShapeProto, TensorProto,
-    TensorTypeProto, TypeProto, ValueInfoProto, attribute_kind, data_type, ir_version,
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ShapeProto,
+    TensorProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute_kind, data_type, ir_version,
 };
 
 /// What a protocol buffer can be at most.
@@ -130,7 +130,11 @@ impl Graph {
             input,
             output,
             op_type: node.op_type.to_owned(),
-            attribute: node.attributes.iter().map(|(name, value)| self.attribute_proto(name, value)).collect(),
+            attribute: node
+                .attributes
+                .iter()
+                .map(|(name, value)| self.attribute_proto(name, value))
+                .collect(),
         }
     }
 
@@ -138,7 +142,9 @@ impl Graph {
         let proto = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
         match value {
             Attribute::Int(value) => AttributeProto { i: Some(*value), kind: attribute_kind::INT, ..proto },
-            Attribute::Float(value) => AttributeProto { f: Some(*value), kind: attribute_kind::FLOAT, ..proto },
+            Attribute::Float(value) => {
+                AttributeProto { f: Some(*value), kind: attribute_kind::FLOAT, ..proto }
+            }
             Attribute::Str(value) => {
                 AttributeProto { s: Some(value.as_bytes().to_vec()), kind: attribute_kind::STRING, ..proto }
             }
@@ -162,10 +168,7 @@ impl Graph {
             elem_type: data_type(self.dtype(value)),
             shape: Some(ShapeProto { dim: dims }),
         };
-        ValueInfoProto {
-            name: name.to_owned(),
-            r#type: Some(TypeProto { tensor_type: Some(tensor_type) }),
-        }
+        ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
     }
 
     fn dimension(&self, dim: Dim) -> DimensionProto {

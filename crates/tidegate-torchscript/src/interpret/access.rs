@@ -7,8 +7,8 @@ use crate::fault::Fault;
 use crate::graph::Dim;
 use crate::heap::{Key, ObjectId, Value};
 
-/// Longer lists are no program that torch wrote; doubling one in a loop would fill the memory.
-pub(super) const MAX_LIST: usize = 1_000_000;
+/// Longer lists and texts are no program that torch wrote.
+pub(super) const MAX_LIST: usize = 100_000;
 
 impl Interpreter<'_> {
     /// An attribute of an object, or a constant of its class.
@@ -27,9 +27,12 @@ impl Interpreter<'_> {
 
     /// What a `for` or an unpacking meets.
     pub(super) fn items(&mut self, value: &Value) -> Result<Vec<Value>, Fault> {
+        self.spend(self.length(value))?;
         match value {
             Value::List(list) | Value::Tuple(list) => Ok(self.heap.list(*list).clone()),
-            Value::Dict(dict) => Ok(self.heap.dict(*dict).entries.iter().map(|(key, _)| key_value(key)).collect()),
+            Value::Dict(dict) => {
+                Ok(self.heap.dict(*dict).entries.iter().map(|(key, _)| key_value(key)).collect())
+            }
             Value::Tensor(_) => self.unbind(value),
             other => Err(Fault::Code(format!("going through {}", other.kind()))),
         }
@@ -47,7 +50,9 @@ impl Interpreter<'_> {
                 let missing = || Fault::Raised(format!("a dictionary has no such key: {key:?}"));
                 self.heap.dict(*dict).get(&key).cloned().ok_or_else(missing)
             }
-            Value::Tensor(_) => self.operator("aten", "select", vec![container.clone(), Value::int(0), index.clone()], vec![]),
+            Value::Tensor(_) => {
+                self.operator("aten", "select", vec![container.clone(), Value::int(0), index.clone()], vec![])
+            }
             other => Err(Fault::Code(format!("an item of {}", other.kind()))),
         }
     }
@@ -81,7 +86,9 @@ impl Interpreter<'_> {
         match value {
             Value::Int(dim) => match self.graph.symbols().resolve(*dim) {
                 Dim::Fixed(value) => Ok(value),
-                Dim::Symbol(_) => Err(Fault::OpenAxis("an index that depends on the size of an axis".to_owned())),
+                Dim::Symbol(_) => {
+                    Err(Fault::OpenAxis("an index that depends on the size of an axis".to_owned()))
+                }
             },
             Value::Bool(value) => Ok(i64::from(*value)),
             Value::Tensor(tensor) => {

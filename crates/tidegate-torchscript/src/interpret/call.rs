@@ -83,7 +83,9 @@ impl Interpreter<'_> {
     fn is_instance(&self, value: &Value, kind: &Expression) -> Result<bool, Fault> {
         let name = match kind {
             Expression::Name(name) => &**name,
-            Expression::Item(base, _) => base.path().and_then(|path| path.first().copied()).unwrap_or_default(),
+            Expression::Item(base, _) => {
+                base.path().and_then(|path| path.first().copied()).unwrap_or_default()
+            }
             _ => "",
         };
         Ok(match name {
@@ -144,6 +146,20 @@ impl Interpreter<'_> {
 
     /// Computes now what Python would, adds to the graph what torch would.
     pub(super) fn operator(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        arguments: Vec<Value>,
+        named: Vec<(Name, Value)>,
+    ) -> Result<Value, Fault> {
+        let n_read: usize = arguments.iter().map(|argument| self.length(argument)).sum();
+        self.spend(n_read)?;
+        let value = self.operator_value(namespace, name, arguments, named)?;
+        self.spend(self.length(&value))?;
+        Ok(value)
+    }
+
+    fn operator_value(
         &mut self,
         namespace: &str,
         name: &str,

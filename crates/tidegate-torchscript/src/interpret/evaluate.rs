@@ -8,7 +8,11 @@ use crate::heap::{Dict, Value};
 use crate::source::ast::Expression;
 
 impl Interpreter<'_> {
-    pub(super) fn evaluate(&mut self, expression: &Expression, variables: &Variables) -> Result<Value, Fault> {
+    pub(super) fn evaluate(
+        &mut self,
+        expression: &Expression,
+        variables: &Variables,
+    ) -> Result<Value, Fault> {
         match expression {
             Expression::None => Ok(Value::None),
             Expression::Bool(value) => Ok(Value::Bool(*value)),
@@ -23,7 +27,7 @@ impl Interpreter<'_> {
     }
 
     fn evaluate_parts(&mut self, expression: &Expression, variables: &Variables) -> Result<Value, Fault> {
-        self.step()?;
+        self.spend(1)?;
         match expression {
             Expression::Attribute(base, name) => match self.code_or_constant(expression, variables)? {
                 Some(value) => Ok(value),
@@ -38,10 +42,12 @@ impl Interpreter<'_> {
             }
             Expression::Call(call) => self.call(call, variables),
             Expression::List(items) => {
+                self.spend(items.len())?;
                 let items = self.evaluate_all(items, variables)?;
                 Ok(self.heap.add_list(items))
             }
             Expression::Tuple(items) => {
+                self.spend(items.len())?;
                 let items = self.evaluate_all(items, variables)?;
                 Ok(self.heap.add_tuple(items))
             }

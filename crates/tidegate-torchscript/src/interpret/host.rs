@@ -37,9 +37,13 @@ fn language(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
             Value::str(&format!("{format} {:?}", &call.arguments[1..]).chars().take(500).collect::<String>())
         }
         ("str", [value]) => Value::str(&format!("{value:?}").chars().take(500).collect::<String>()),
-        ("Print" | "warn" | "_assert" | "manual_seed" | "set_grad_enabled" | "_set_grad_enabled", _) => Value::None,
+        ("Print" | "warn" | "_assert" | "manual_seed" | "set_grad_enabled" | "_set_grad_enabled", _) => {
+            Value::None
+        }
         ("is_scripting" | "is_grad_enabled", _) => Value::Bool(call.name == "is_scripting"),
-        ("is_autocast_enabled" | "is_autocast_cpu_enabled" | "_get_tracing_state" | "is_tracing", _) => Value::Bool(false),
+        ("is_autocast_enabled" | "is_autocast_cpu_enabled" | "_get_tracing_state" | "is_tracing", _) => {
+            Value::Bool(false)
+        }
         ("device", [device]) => device.clone(),
         ("unchecked_cast" | "unchecked_unwrap_optional" | "data", [value]) => value.clone(),
         ("_unwrap_optional", [value]) => match value {

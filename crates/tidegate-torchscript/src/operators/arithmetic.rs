@@ -66,6 +66,11 @@ const OPERANDS: [(usize, &str); 2] = [(0, "self"), (1, "other")];
 
 fn binary(call: &mut Call<'_>, op_type: &'static str) -> Result<Value, Fault> {
     let (operands, dtype) = call.promoted(&OPERANDS)?;
+    let op_type = match (dtype, op_type) {
+        (DType::Bool, "Mul" | "Min") => "And",
+        (DType::Bool, "Max") => "Or",
+        _ => op_type,
+    };
     let value = call.broadcast_node(op_type, &operands, dtype)?;
     call.done(value)
 }
@@ -266,7 +271,8 @@ fn frac(call: &mut Call<'_>) -> Result<Value, Fault> {
 }
 
 fn clamp(call: &mut Call<'_>) -> Result<Value, Fault> {
-    let is_tensor = |call: &Call<'_>, index, name| matches!(call.argument(index, name), Some(Value::Tensor(_)));
+    let is_tensor =
+        |call: &Call<'_>, index, name| matches!(call.argument(index, name), Some(Value::Tensor(_)));
     if is_tensor(call, 1, "min") || is_tensor(call, 2, "max") {
         return clamp_to_tensors(call);
     }

@@ -197,7 +197,13 @@ impl Call<'_> {
     }
 
     /// `n` numbers, where one stands for all.
-    pub(crate) fn spatial(&self, index: usize, name: &str, n: usize, default: i64) -> Result<Vec<i64>, Fault> {
+    pub(crate) fn spatial(
+        &self,
+        index: usize,
+        name: &str,
+        n: usize,
+        default: i64,
+    ) -> Result<Vec<i64>, Fault> {
         let given = self.ints_or_none(index, name)?;
         match given.as_slice() {
             [] => Ok(vec![default; n]),
@@ -223,7 +229,8 @@ impl Call<'_> {
         let rank = rank.max(1) as i64;
         let index = if axis < 0 { axis.checked_add(rank) } else { Some(axis) };
         let index = index.filter(|index| (0..rank).contains(index));
-        let outside = || Fault::Mismatch(format!("axis {axis} of `{}` is outside a rank of {rank}", self.name));
+        let outside =
+            || Fault::Mismatch(format!("axis {axis} of `{}` is outside a rank of {rank}", self.name));
         index.map(|index| index as usize).ok_or_else(outside)
     }
 

@@ -77,9 +77,10 @@ fn read(call: &mut Call<'_>, is_transposed: bool, at: [usize; 5]) -> Result<Conv
 }
 
 fn emit(call: &mut Call<'_>, convolution: Convolution) -> Result<Value, Fault> {
-    let Convolution { input, weight, bias, mut window, output_padding, groups, is_transposed, is_same } = convolution;
+    let Convolution { input, weight, bias, mut window, output_padding, groups, is_transposed, is_same } =
+        convolution;
     let n = window.kernel.len();
-    call.graph.expect_input_dtype(input, call.graph.dtype(weight));
+    call.check_layer_dtype(input, weight)?;
     let shape = call.spatial_input(input, n)?;
     let weights = fixed(&call.graph.shape(weight)).unwrap_or_default();
     let grouped = weights[1].checked_mul(groups).ok_or_else(Fault::overflow)?;

@@ -27,7 +27,10 @@ impl Call<'_> {
     /// The parts of an axis, one after the other; their sizes must add up.
     fn parts(&mut self, input: ValueId, axis: usize, sizes: &[i64]) -> Result<Vec<ValueId>, Fault> {
         let (dtype, shape) = (self.graph.dtype(input), self.graph.shape(input));
-        let total = sizes.iter().try_fold(0i64, |total, size| total.checked_add(*size)).ok_or_else(Fault::overflow)?;
+        let total = sizes
+            .iter()
+            .try_fold(0i64, |total, size| total.checked_add(*size))
+            .ok_or_else(Fault::overflow)?;
         if sizes.is_empty() || sizes.iter().any(|size| *size < 0) || axis >= shape.len() {
             return Err(Fault::malformed(format!("`{}` into such parts", self.name)));
         }
@@ -66,9 +69,11 @@ impl Call<'_> {
 /// The tensors of a list in their common type.
 fn promoted_list(call: &mut Call<'_>) -> Result<Vec<ValueId>, Fault> {
     let tensors = call.tensors(0, "tensors")?;
-    let Some(widest) = tensors.iter().map(|tensor| call.graph.dtype(*tensor)).max_by_key(|dtype| {
-        (super::promote::kind(*dtype), dtype.size_bytes())
-    }) else {
+    let Some(widest) = tensors
+        .iter()
+        .map(|tensor| call.graph.dtype(*tensor))
+        .max_by_key(|dtype| (super::promote::kind(*dtype), dtype.size_bytes()))
+    else {
         return Err(Fault::malformed(format!("`{}` of nothing", call.name)));
     };
     tensors.into_iter().map(|tensor| call.graph.cast(tensor, widest)).collect()
@@ -106,7 +111,10 @@ fn joined(call: &mut Call<'_>, tensors: &[ValueId], axis: Option<usize>) -> Resu
 fn stack(call: &mut Call<'_>) -> Result<Value, Fault> {
     let tensors = promoted_list(call)?;
     let axis = call.axis(call.int_or(1, "dim", 0)?, call.graph.rank(tensors[0]) + 1)?;
-    let raised = tensors.iter().map(|tensor| call.unsqueezed(*tensor, &[axis as i64])).collect::<Result<Vec<_>, _>>()?;
+    let raised = tensors
+        .iter()
+        .map(|tensor| call.unsqueezed(*tensor, &[axis as i64]))
+        .collect::<Result<Vec<_>, _>>()?;
     let value = joined(call, &raised, Some(axis))?;
     call.done(value)
 }

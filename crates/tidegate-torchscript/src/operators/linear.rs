@@ -22,12 +22,14 @@ pub(super) const OPERATORS: &[(&str, Emit)] = &[
 fn linear(call: &mut Call<'_>) -> Result<Value, Fault> {
     let (input, weight) = (call.tensor(0, "input")?, call.tensor(1, "weight")?);
     let bias = call.optional_tensor(2, "bias")?;
+    call.check_layer_dtype(input, weight)?;
     let dtype = call.graph.dtype(weight);
-    call.graph.expect_input_dtype(input, dtype);
     let mut shape = call.graph.shape(input);
     let weights = call.graph.shape(weight);
     let (Some(last), [given, taken]) = (shape.last_mut(), weights.as_slice()) else {
-        return Err(Fault::Mismatch("a linear layer over a scalar, or with a weight of another rank".to_owned()));
+        return Err(Fault::Mismatch(
+            "a linear layer over a scalar, or with a weight of another rank".to_owned(),
+        ));
     };
     call.graph.symbols_mut().unify(*last, *taken)?;
     *last = *given;
@@ -38,7 +40,11 @@ fn linear(call: &mut Call<'_>) -> Result<Value, Fault> {
         let value = call.graph.add(node, dtype, shape);
         return call.done(value);
     }
-    let transposed = call.graph.add(Node::new("Transpose").input(weight).ints("perm", &[1, 0]), dtype, vec![*taken, *given]);
+    let transposed = call.graph.add(
+        Node::new("Transpose").input(weight).ints("perm", &[1, 0]),
+        dtype,
+        vec![*taken, *given],
+    );
     let mut value = call.graph.add(Node::new("MatMul").input(input).input(transposed), dtype, shape);
     if let Some(bias) = bias {
         value = call.broadcast_node("Add", &[value, bias], dtype)?;
@@ -54,8 +60,8 @@ fn matmul(call: &mut Call<'_>) -> Result<Value, Fault> {
 }
 
 fn product(call: &mut Call<'_>, left: ValueId, right: ValueId) -> Result<ValueId, Fault> {
+    call.check_layer_dtype(left, right)?;
     let dtype = call.graph.dtype(right);
-    call.graph.expect_input_dtype(left, dtype);
     let (left_shape, right_shape) = (call.graph.shape(left), call.graph.shape(right));
     let (Some(contracted), false) = (left_shape.last(), right_shape.is_empty()) else {
         return Err(Fault::Mismatch("a product with a scalar".to_owned()));
@@ -93,7 +99,8 @@ fn addmm(call: &mut Call<'_>) -> Result<Value, Fault> {
 }
 
 fn baddbmm(call: &mut Call<'_>) -> Result<Value, Fault> {
-    let (mut addend, left, right) = (call.tensor(0, "self")?, call.tensor(1, "batch1")?, call.tensor(2, "batch2")?);
+    let (mut addend, left, right) =
+        (call.tensor(0, "self")?, call.tensor(1, "batch1")?, call.tensor(2, "batch2")?);
     let (beta, alpha) = (call.number_or(3, "beta", 1.0)?, call.number_or(4, "alpha", 1.0)?);
     let mut value = product(call, left, right)?;
     if alpha != 1.0 {
@@ -137,7 +144,8 @@ fn einsum(call: &mut Call<'_>) -> Result<Value, Fault> {
     };
     let Some(first) = operands.first() else { return Err(Fault::malformed("einsum of nothing")) };
     let dtype = call.graph.dtype(*first);
-    let value = call.graph.add(Node::new("Einsum").inputs(&operands).str("equation", &equation), dtype, shape);
+    let value =
+        call.graph.add(Node::new("Einsum").inputs(&operands).str("equation", &equation), dtype, shape);
     call.done(value)
 }
 

@@ -54,7 +54,8 @@ fn batch_norm(call: &mut Call<'_>) -> Result<Value, Fault> {
 fn with_running_statistics(call: &mut Call<'_>) -> Result<Value, Fault> {
     let input = call.tensor(0, "input")?;
     let (weight, bias) = (call.optional_tensor(1, "weight")?, call.optional_tensor(2, "bias")?);
-    let (mean, variance) = (call.optional_tensor(3, "running_mean")?, call.optional_tensor(4, "running_var")?);
+    let (mean, variance) =
+        (call.optional_tensor(3, "running_mean")?, call.optional_tensor(4, "running_var")?);
     let (Some(mean), Some(variance)) = (mean, variance) else {
         return call.unsupported("without running statistics");
     };

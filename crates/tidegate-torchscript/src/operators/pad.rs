@@ -32,7 +32,7 @@ fn padded(call: &mut Call<'_>, mode: &str, value_at: usize) -> Result<Value, Fau
     let (dtype, mut shape) = (call.graph.dtype(input), call.graph.shape(input));
     let rank = shape.len();
     if pads.len() % 2 != 0 || pads.len() / 2 > rank {
-        return Err(Fault::malformed("a padding of another rank"));
+        return Err(Fault::Mismatch("a padding of more axes than there are".to_owned()));
     }
     if pads.iter().any(|pad| matches!(pad, Dim::Fixed(..0))) {
         return call.unsupported("with negative sizes");
@@ -48,7 +48,8 @@ fn padded(call: &mut Call<'_>, mode: &str, value_at: usize) -> Result<Value, Fau
     let pads = call.graph.shape_vector(&ordered)?;
     let mut node = Node::new("Pad").input(input).input(pads).str("mode", mode);
     if mode == "constant" {
-        let fill = if call.is_given(value_at, "value") { call.number(value_at, "value")? } else { Number::Int(0) };
+        let fill =
+            if call.is_given(value_at, "value") { call.number(value_at, "value")? } else { Number::Int(0) };
         let fill = call.graph.scalar(fill, dtype)?;
         node = node.input(fill);
     }

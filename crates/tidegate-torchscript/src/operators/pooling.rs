@@ -47,8 +47,13 @@ fn read(
     ceil_at: usize,
 ) -> Result<Pool, Fault> {
     let kernel = call.spatial(1, "kernel_size", n, 1)?;
-    let stride = if call.ints_or_none(2, "stride")?.is_empty() { kernel.clone() } else { call.spatial(2, "stride", n, 1)? };
-    let (padding, dilation) = (call.spatial(3, "padding", n, 0)?, call.spatial(dilation_at, "dilation", n, 1)?);
+    let stride = if call.ints_or_none(2, "stride")?.is_empty() {
+        kernel.clone()
+    } else {
+        call.spatial(2, "stride", n, 1)?
+    };
+    let (padding, dilation) =
+        (call.spatial(3, "padding", n, 0)?, call.spatial(dilation_at, "dilation", n, 1)?);
     let window = Window { kernel, stride, padding, dilation };
     window.check()?;
     let is_ceil = call.bool_or(ceil_at, "ceil_mode", false)?;
@@ -56,7 +61,11 @@ fn read(
     let mut pool = Pool { pads: window.pads(), window, is_ceil: false, sizes: shape[..2].to_vec() };
     for axis in 0..n {
         let size = shape[axis + 2];
-        let out = if is_ceil { slid_up(call, &mut pool, axis, size)? } else { slid(call, &pool.window, axis, size)? };
+        let out = if is_ceil {
+            slid_up(call, &mut pool, axis, size)?
+        } else {
+            slid(call, &pool.window, axis, size)?
+        };
         pool.sizes.push(out);
     }
     Ok(pool)
@@ -175,7 +184,8 @@ fn adaptive_mean(call: &mut Call<'_>, n: usize) -> Result<Value, Fault> {
     }
     let (sizes, wanted) = known(call, &shape[2..], &wanted)?;
     let value = if let Some(kernel) = even_windows(&sizes, &wanted) {
-        let node = Node::new("AveragePool").input(input).ints("kernel_shape", &kernel).ints("strides", &kernel);
+        let node =
+            Node::new("AveragePool").input(input).ints("kernel_shape", &kernel).ints("strides", &kernel);
         call.graph.add(node, dtype, out)
     } else if n == 2 && dtype == DType::Fp32 {
         // Overlapping windows of unequal sizes: rows of means, from the left for the height, from the right for the width.

@@ -47,7 +47,8 @@ impl Call<'_> {
             }
             let value = self.tensor(*index, name)?;
             let group = if is_number || self.graph.rank(value) == 0 { &mut no_axes } else { &mut axes };
-            *group = Some(group.map_or(self.graph.dtype(value), |dtype| wider(dtype, self.graph.dtype(value))));
+            *group =
+                Some(group.map_or(self.graph.dtype(value), |dtype| wider(dtype, self.graph.dtype(value))));
             values.push(value);
         }
         let dtype = match (axes, no_axes) {
@@ -55,8 +56,19 @@ impl Call<'_> {
             (Some(dtype), _) | (None, Some(dtype)) => dtype,
             (None, None) => DType::Fp32,
         };
-        let values = values.into_iter().map(|value| self.graph.cast(value, dtype)).collect::<Result<_, _>>()?;
+        let values =
+            values.into_iter().map(|value| self.graph.cast(value, dtype)).collect::<Result<_, _>>()?;
         Ok((values, dtype))
+    }
+
+    /// A layer computes in the type of its weight; torch refuses inputs of another.
+    pub(super) fn check_layer_dtype(&mut self, input: ValueId, weight: ValueId) -> Result<(), Fault> {
+        let dtype = self.graph.dtype(weight);
+        self.graph.expect_input_dtype(input, dtype);
+        if self.graph.dtype(input) == dtype {
+            return Ok(());
+        }
+        Err(Fault::Mismatch(format!("`{}` takes {dtype}, got {}", self.name, self.graph.dtype(input))))
     }
 
     /// A tensor of a floating type: integers become 32-bit floats, as torch's default.

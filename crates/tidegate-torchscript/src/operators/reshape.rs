@@ -167,7 +167,7 @@ fn permute(call: &mut Call<'_>) -> Result<Value, Fault> {
     let mut sorted = axes.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..call.graph.rank(input)) {
-        return Err(Fault::malformed("a permutation that is none"));
+        return Err(Fault::Mismatch("a permutation of other axes than there are".to_owned()));
     }
     let value = call.permuted(input, &axes);
     call.view(value)
@@ -204,7 +204,7 @@ fn movedim(call: &mut Call<'_>) -> Result<Value, Fault> {
         axes.insert(target.min(axes.len()), source);
     }
     if axes.len() != rank {
-        return Err(Fault::malformed("movedim that names an axis twice"));
+        return Err(Fault::Mismatch("movedim of other axes than there are".to_owned()));
     }
     let value = call.permuted(input, &axes);
     call.view(value)

@@ -24,7 +24,9 @@ pub(super) const OPERATORS: &[(&str, Emit)] = &[
 /// `(input, output_size, scale_factors)`, or a scale per axis in place of the list.
 fn nearest(call: &mut Call<'_>, n: usize, coordinates: &str, rounding: &str) -> Result<Value, Fault> {
     let node = |node: Node| {
-        node.str("mode", "nearest").str("coordinate_transformation_mode", coordinates).str("nearest_mode", rounding)
+        node.str("mode", "nearest")
+            .str("coordinate_transformation_mode", coordinates)
+            .str("nearest_mode", rounding)
     };
     resize(call, n, 2, node)
 }
@@ -51,7 +53,7 @@ fn resize(
     let (target, sizes) = if call.is_given(1, "output_size") {
         let sizes = call.dims(1, "output_size")?;
         if sizes.len() != n {
-            return Err(Fault::malformed("an output size of another rank"));
+            return Err(Fault::Mismatch("an output size of another rank".to_owned()));
         }
         (Target::Sizes, sizes)
     } else {
@@ -70,7 +72,8 @@ fn resize(
     let mut node = Node::new("Resize").input(input).optional(None);
     node = match target {
         Target::Scales(scales) => {
-            let all: Vec<f32> = [1.0, 1.0].into_iter().chain(scales.into_iter().map(|scale| scale as f32)).collect();
+            let all: Vec<f32> =
+                [1.0, 1.0].into_iter().chain(scales.into_iter().map(|scale| scale as f32)).collect();
             node.input(call.graph.float_vector(&all)?)
         }
         Target::Sizes => node.optional(None).input(call.graph.shape_vector(&out)?),
@@ -108,7 +111,9 @@ fn scaled(call: &mut Call<'_>, size: Dim, scale: f64) -> Result<Dim, Fault> {
 
 fn whole_factors(before: &[Dim], after: &[Dim]) -> Option<Vec<f64>> {
     let factor = |(before, after): (&Dim, &Dim)| match (before, after) {
-        (Dim::Fixed(before), Dim::Fixed(after)) if *before > 0 && after % before == 0 => Some((after / before) as f64),
+        (Dim::Fixed(before), Dim::Fixed(after)) if *before > 0 && after % before == 0 => {
+            Some((after / before) as f64)
+        }
         _ => None,
     };
     before.iter().zip(after).map(factor).collect()
@@ -123,9 +128,21 @@ fn grid_sampler(call: &mut Call<'_>) -> Result<Value, Fault> {
     };
     let is_new = call.opset >= 20;
     let mode = match call.int(2, "interpolation_mode")? {
-        0 => if is_new { "linear" } else { "bilinear" },
+        0 => {
+            if is_new {
+                "linear"
+            } else {
+                "bilinear"
+            }
+        }
         1 => "nearest",
-        2 => if is_new { "cubic" } else { "bicubic" },
+        2 => {
+            if is_new {
+                "cubic"
+            } else {
+                "bicubic"
+            }
+        }
         _ => return call.unsupported("in such a mode"),
     };
     let padding = match call.int(3, "padding_mode")? {
@@ -135,7 +152,8 @@ fn grid_sampler(call: &mut Call<'_>) -> Result<Value, Fault> {
         _ => return call.unsupported("with such a padding"),
     };
     let aligns = call.bool_or(4, "align_corners", false)?;
-    let node = Node::new("GridSample").input(input).input(grid).str("mode", mode).str("padding_mode", padding);
+    let node =
+        Node::new("GridSample").input(input).input(grid).str("mode", mode).str("padding_mode", padding);
     let dtype = call.graph.dtype(input);
     let out = vec![shape[0], shape[1], height, width];
     let value = call.graph.add(node.int("align_corners", i64::from(aligns)), dtype, out);

@@ -68,7 +68,9 @@ fn slice(call: &mut Call<'_>) -> Result<Value, Fault> {
     let input = call.tensor(0, "self")?;
     let shape = call.graph.shape(input);
     let axis = call.axis(call.int_or(1, "dim", 0)?, shape.len())?;
-    let Some(total) = shape.get(axis).copied() else { return Err(Fault::Mismatch("a slice of a scalar".to_owned())) };
+    let Some(total) = shape.get(axis).copied() else {
+        return Err(Fault::Mismatch("a slice of a scalar".to_owned()));
+    };
     let given = |call: &Call<'_>, index, name, default| match call.is_given(index, name) {
         true => Ok::<_, Fault>(call.dims(index, name)?[0]),
         false => Ok(Dim::Fixed(default)),

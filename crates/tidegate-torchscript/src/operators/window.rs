@@ -16,14 +16,16 @@ pub(super) struct Window {
 impl Window {
     /// From here to its last element, along an axis.
     pub(super) fn extent(&self, axis: usize) -> Result<i64, Fault> {
-        let extent = self.dilation[axis].checked_mul(self.kernel[axis] - 1).and_then(|reach| reach.checked_add(1));
+        let extent =
+            self.dilation[axis].checked_mul(self.kernel[axis] - 1).and_then(|reach| reach.checked_add(1));
         extent.ok_or_else(Fault::overflow)
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {
         let is_positive = |numbers: &[i64]| numbers.iter().all(|number| (1..=1 << 24).contains(number));
         let is_padding = self.padding.iter().all(|padding| (0..=1 << 24).contains(padding));
-        if is_positive(&self.kernel) && is_positive(&self.stride) && is_positive(&self.dilation) && is_padding {
+        if is_positive(&self.kernel) && is_positive(&self.stride) && is_positive(&self.dilation) && is_padding
+        {
             return Ok(());
         }
         Err(Fault::malformed("a kernel, stride, dilation or padding that makes no sense"))

@@ -66,7 +66,14 @@ impl<R: Read + Seek> Machine<'_, R> {
 
     /// `("storage", type, key, device, number of elements)`.
     pub(super) fn storage(&mut self, id: &[Item]) -> Result<Rc<Storage>, ConvertError> {
-        let [_, Item::Global(Global::StorageType(dtype)), Item::Value(Value::Str(key)), _, Item::Value(count)] = id else {
+        let [
+            _,
+            Item::Global(Global::StorageType(dtype)),
+            Item::Value(Value::Str(key)),
+            _,
+            Item::Value(count),
+        ] = id
+        else {
             return Err(misfit("a storage id"));
         };
         if let Some(storage) = self.storages.get(&**key) {

@@ -139,7 +139,9 @@ impl<'a, R: Read + Seek> Machine<'a, R> {
             }
             0x93 => {
                 let names = self.pop_values(2)?; // STACK_GLOBAL
-                let [Value::Str(module), Value::Str(name)] = names.as_slice() else { return Err(misfit("STACK_GLOBAL")) };
+                let [Value::Str(module), Value::Str(name)] = names.as_slice() else {
+                    return Err(misfit("STACK_GLOBAL"));
+                };
                 self.push_global(module, name)?;
             }
             b'q' => self.memoize(u32::from(reader.u8()?))?,
@@ -315,7 +317,9 @@ impl<'a, R: Read + Seek> Machine<'a, R> {
 fn value_of(item: Item) -> Result<Value, ConvertError> {
     match item {
         Item::Value(value) => Ok(value),
-        Item::Global(_) | Item::Storage(_) | Item::Arguments(_) => Err(misfit("a function or storage as a value")),
+        Item::Global(_) | Item::Storage(_) | Item::Arguments(_) => {
+            Err(misfit("a function or storage as a value"))
+        }
     }
 }
 

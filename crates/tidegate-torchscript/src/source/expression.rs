@@ -97,7 +97,8 @@ impl Parser {
                 left = Expression::Binary("__contains__", Box::new((right, left)));
                 continue;
             }
-            let Some((precedence, name)) = binary(self.peek()).filter(|(precedence, _)| *precedence >= least) else {
+            let Some((precedence, name)) = binary(self.peek()).filter(|(precedence, _)| *precedence >= least)
+            else {
                 return Ok(left);
             };
             self.next();

@@ -21,8 +21,8 @@ pub(super) enum Token {
 
 /// Longest first.
 const MARKS: [&str; 34] = [
-    "**=", "//=", "->", "**", "//", "==", "!=", "<=", ">=", "<<", ">>", "+=", "-=", "*=", "/=", "(", ")", "[", "]", "{",
-    "}", ",", ":", ".", "=", "+", "-", "*", "/", "%", "<", ">", "&", "|",
+    "**=", "//=", "->", "**", "//", "==", "!=", "<=", ">=", "<<", ">>", "+=", "-=", "*=", "/=", "(", ")",
+    "[", "]", "{", "}", ",", ":", ".", "=", "+", "-", "*", "/", "%", "<", ">", "&", "|",
 ];
 
 /// Deeper indentation is no program that torch wrote.
@@ -207,8 +207,22 @@ mod tests {
         let name = |text: &str| Token::Name(text.into());
         let (open, close, comma) = (Token::Mark("("), Token::Mark(")"), Token::Mark(","));
         let expected = vec![
-            name("if"), name("x"), Token::Mark(":"), Token::Newline, Token::Indent, name("f"), open, Token::Int(1), comma,
-            Token::Int(2), close, Token::Newline, Token::Dedent, name("y"), Token::Newline, Token::End,
+            name("if"),
+            name("x"),
+            Token::Mark(":"),
+            Token::Newline,
+            Token::Indent,
+            name("f"),
+            open,
+            Token::Int(1),
+            comma,
+            Token::Int(2),
+            close,
+            Token::Newline,
+            Token::Dedent,
+            name("y"),
+            Token::Newline,
+            Token::End,
         ];
         assert_eq!(kinds(text), expected);
     }
@@ -217,8 +231,13 @@ mod tests {
     fn numbers_and_texts_are_read_as_python_reads_them() {
         let text = "1.0000000000000001e-05 2. 7 9223372036854775807 'a\\n\\x41\\''";
         let expected = vec![
-            Token::Float(1e-5), Token::Float(2.0), Token::Int(7), Token::Int(i64::MAX), Token::Str("a\nA'".into()),
-            Token::Newline, Token::End,
+            Token::Float(1e-5),
+            Token::Float(2.0),
+            Token::Int(7),
+            Token::Int(i64::MAX),
+            Token::Str("a\nA'".into()),
+            Token::Newline,
+            Token::End,
         ];
         assert_eq!(kinds(text), expected);
     }

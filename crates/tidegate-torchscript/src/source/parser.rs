@@ -15,9 +15,8 @@ pub(super) struct Items {
 
 pub(super) fn parse(file: &CodeFile) -> Result<Items, ConvertError> {
     let path: Rc<str> = format!("code/{}.py", file.module.replace('.', "/")).into();
-    let parsed = tokens(&file.text).and_then(|tokens| {
-        Parser { tokens, position: 0, depth: 0, file: Rc::clone(&path) }.items()
-    });
+    let parsed = tokens(&file.text)
+        .and_then(|tokens| Parser { tokens, position: 0, depth: 0, file: Rc::clone(&path) }.items());
     parsed.map_err(|(line, what)| ConvertError::UnsupportedCode { what, location: format!("{path}:{line}") })
 }
 
@@ -120,7 +119,10 @@ impl Parser {
         Ok(statements)
     }
 
-    fn block(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), SyntaxError>) -> Result<(), SyntaxError> {
+    fn block(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), SyntaxError>,
+    ) -> Result<(), SyntaxError> {
         self.expect_newline()?;
         if self.next() != Token::Indent {
             return self.error("an indented block was expected");
@@ -168,9 +170,11 @@ impl Parser {
     }
 
     fn simple_statement(&mut self) -> Result<Option<StatementKind>, SyntaxError> {
-        for (word, kind) in
-            [("pass", StatementKind::Pass), ("break", StatementKind::Break), ("continue", StatementKind::Continue)]
-        {
+        for (word, kind) in [
+            ("pass", StatementKind::Pass),
+            ("break", StatementKind::Break),
+            ("continue", StatementKind::Continue),
+        ] {
             if self.accept_word(word) {
                 return Ok(Some(kind));
             }
@@ -276,7 +280,11 @@ impl Parser {
     }
 
     pub(super) fn expect(&mut self, mark: &str) -> Result<(), SyntaxError> {
-        if self.accept(mark) { Ok(()) } else { self.error(format!("`{mark}` was expected, not {:?}", self.peek())) }
+        if self.accept(mark) {
+            Ok(())
+        } else {
+            self.error(format!("`{mark}` was expected, not {:?}", self.peek()))
+        }
     }
 
     pub(super) fn expect_name(&mut self) -> Result<Name, SyntaxError> {

@@ -36,8 +36,21 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
                 _ => -1,
             };
             let list = call.heap.list_mut(*id);
-            let at = position(index, list.len()).ok_or_else(|| Fault::Raised("pop from a list too short".to_owned()))?;
+            let at = position(index, list.len())
+                .ok_or_else(|| Fault::Raised("pop from a list too short".to_owned()))?;
             list.remove(at)
+        }
+        ("_set_item", [Value::Dict(dict), key, item]) => {
+            let key = key_of(key).ok_or_else(|| Fault::Code("a dictionary key".to_owned()))?;
+            call.heap.dict_mut(*dict).insert(key, item.clone());
+            Value::None
+        }
+        ("_set_item", [Value::List(id), Value::Int(Dim::Fixed(index)), item]) => {
+            let list = call.heap.list_mut(*id);
+            let at = position(*index, list.len())
+                .ok_or_else(|| Fault::Raised("an index is outside its list".to_owned()))?;
+            list[at] = item.clone();
+            Value::None
         }
         ("clear", [Value::List(id)]) => {
             call.heap.list_mut(*id).clear();
@@ -61,7 +74,8 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
         }
         ("items", [Value::Dict(dict)]) => {
             let entries = call.heap.dict(*dict).entries.clone();
-            let pairs = entries.iter().map(|(key, value)| call.heap.add_tuple(vec![key_value(key), value.clone()]));
+            let pairs =
+                entries.iter().map(|(key, value)| call.heap.add_tuple(vec![key_value(key), value.clone()]));
             let pairs = pairs.collect();
             call.heap.add_list(pairs)
         }
@@ -99,9 +113,16 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
         }
         ("startswith", [Value::Str(text), Value::Str(part)]) => Value::Bool(text.starts_with(&**part)),
         ("endswith", [Value::Str(text), Value::Str(part)]) => Value::Bool(text.ends_with(&**part)),
+        ("find", [Value::Str(text), Value::Str(part), ..]) => {
+            Value::int(text.find(&**part).map_or(-1, |at| text[..at].chars().count() as i64))
+        }
         ("lower", [Value::Str(text)]) => Value::str(&text.to_lowercase()),
-        ("eq", [left, right]) if is_plain(left) && is_plain(right) => Value::Bool(is_equal(call, left, right)?),
-        ("ne", [left, right]) if is_plain(left) && is_plain(right) => Value::Bool(!is_equal(call, left, right)?),
+        ("eq", [left, right]) if is_plain(left) && is_plain(right) => {
+            Value::Bool(is_equal(call, left, right)?)
+        }
+        ("ne", [left, right]) if is_plain(left) && is_plain(right) => {
+            Value::Bool(!is_equal(call, left, right)?)
+        }
         _ => return Ok(None),
     };
     Ok(Some(value))
@@ -152,8 +173,10 @@ fn is_equal(call: &Call<'_>, left: &Value, right: &Value) -> Result<bool, Fault>
         (Value::Str(_) | Value::None, _) | (_, Value::Str(_) | Value::None) => Ok(false),
         _ => Err(Fault::Code("a comparison of lists".to_owned())),
     };
-    let (Value::List(left_list) | Value::Tuple(left_list), Value::List(right_list) | Value::Tuple(right_list)) =
-        (left, right)
+    let (
+        Value::List(left_list) | Value::Tuple(left_list),
+        Value::List(right_list) | Value::Tuple(right_list),
+    ) = (left, right)
     else {
         return item(left, right);
     };
@@ -177,7 +200,8 @@ fn slice(call: &Call<'_>, list: ListId) -> Result<Vec<Value>, Fault> {
     if step <= 0 {
         return Err(Fault::Code("a slice that goes backwards".to_owned()));
     }
-    let clip = |index: i64| (if index < 0 { index.saturating_add(length) } else { index }).clamp(0, length) as usize;
+    let clip =
+        |index: i64| (if index < 0 { index.saturating_add(length) } else { index }).clamp(0, length) as usize;
     let (start, end) = (clip(call.int_or(1, "start", 0)?), clip(call.int_or(2, "end", i64::MAX)?));
     let chosen = items.get(start..end.max(start)).unwrap_or_default();
     Ok(chosen.iter().step_by(usize::try_from(step).unwrap_or(usize::MAX)).cloned().collect())
@@ -198,7 +222,8 @@ fn range(call: &mut Call<'_>) -> Result<Value, Fault> {
         [start, end, step] if *step != 0 => (*start, *end, *step),
         _ => return Err(Fault::malformed("a range")),
     };
-    let span = if step > 0 { i128::from(end) - i128::from(start) } else { i128::from(start) - i128::from(end) };
+    let span =
+        if step > 0 { i128::from(end) - i128::from(start) } else { i128::from(start) - i128::from(end) };
     let stride = i128::from(step.unsigned_abs());
     let count = usize::try_from((span.max(0) + stride - 1) / stride).unwrap_or(usize::MAX);
     check_length(count)?;

@@ -14,9 +14,39 @@ enum Operand {
 }
 
 const NAMES: [&str; 33] = [
-    "Bool", "Float", "Int", "__not__", "abs", "add", "ceil", "div", "eq", "exp", "floor", "floor_divide", "floordiv", "fmod",
-    "ge", "gt", "le", "log", "lt", "mod", "mul", "ne", "neg", "pow", "reciprocal", "remainder", "round", "rsqrt", "rsub", "sqrt",
-    "sub", "trunc", "truediv",
+    "Bool",
+    "Float",
+    "Int",
+    "__not__",
+    "abs",
+    "add",
+    "ceil",
+    "div",
+    "eq",
+    "exp",
+    "floor",
+    "floor_divide",
+    "floordiv",
+    "fmod",
+    "ge",
+    "gt",
+    "le",
+    "log",
+    "lt",
+    "mod",
+    "mul",
+    "ne",
+    "neg",
+    "pow",
+    "reciprocal",
+    "remainder",
+    "round",
+    "rsqrt",
+    "rsub",
+    "sqrt",
+    "sub",
+    "trunc",
+    "truediv",
 ];
 
 pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
@@ -28,6 +58,10 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
                 "__or__" => left | right,
                 _ => left ^ right,
             })));
+        }
+        ("sum", [Value::List(list)]) => {
+            let items = call.heap.list(*list).clone();
+            return sum(call, &items);
         }
         ("min" | "max", [Value::List(list)]) => {
             let items = call.heap.list(*list).clone();
@@ -118,7 +152,8 @@ fn unary(call: &mut Call<'_>, operand: Operand) -> Result<Option<Value>, Fault> 
 /// A size times a factor, rounded: exact where the factor is whole or one over a whole number.
 fn whole(call: &mut Call<'_>, symbol: SymbolId, factor: f64, is_up: bool) -> Result<Value, Fault> {
     let size = Dim::Symbol(symbol);
-    let is_whole = |number: f64| (number - number.round()).abs() < 1e-9 && (1.0..1e9).contains(&number.round());
+    let is_whole =
+        |number: f64| (number - number.round()).abs() < 1e-9 && (1.0..1e9).contains(&number.round());
     if is_whole(factor) {
         return call.apply(Operation::Mul, size, factor.round() as i64).map(Value::Int);
     }
@@ -143,11 +178,15 @@ fn binary(call: &mut Call<'_>, left: Operand, right: Operand) -> Result<Option<V
     };
     match (left, right) {
         (Operand::Int(left), Operand::Int(right)) => ints(call, name, left, right),
-        (Operand::Int(Dim::Symbol(symbol)), Operand::Float(number)) => scaled(name, symbol, 1.0, number).map(Some),
+        (Operand::Int(Dim::Symbol(symbol)), Operand::Float(number)) => {
+            scaled(name, symbol, 1.0, number).map(Some)
+        }
         (Operand::Float(number), Operand::Int(Dim::Symbol(symbol))) if name == "mul" => {
             scaled(name, symbol, 1.0, number).map(Some)
         }
-        (Operand::Scaled(symbol, factor), Operand::Float(number)) => scaled(name, symbol, factor, number).map(Some),
+        (Operand::Scaled(symbol, factor), Operand::Float(number)) => {
+            scaled(name, symbol, factor, number).map(Some)
+        }
         (Operand::Scaled(symbol, factor), Operand::Int(Dim::Fixed(number))) => {
             scaled(name, symbol, factor, number as f64).map(Some)
         }
@@ -240,6 +279,15 @@ fn floats(name: &str, left: f64, right: f64) -> Option<Value> {
         "ge" => Value::Bool(left >= right),
         _ => return None,
     })
+}
+
+fn sum(call: &mut Call<'_>, items: &[Value]) -> Result<Option<Value>, Fault> {
+    let mut total = Dim::Fixed(0);
+    for item in items {
+        let Value::Int(dim) = item else { return Ok(None) };
+        total = call.graph.symbols_mut().apply(Operation::Add, total, *dim)?;
+    }
+    Ok(Some(Value::Int(total)))
 }
 
 fn extreme(call: &mut Call<'_>, items: &[Value]) -> Result<Option<Value>, Fault> {

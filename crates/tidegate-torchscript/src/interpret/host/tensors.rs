@@ -11,8 +11,10 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
     let Some(first) = call.arguments.first().cloned() else { return Ok(None) };
     match (call.name, &first) {
         // A number stays a number where torch wraps it.
-        ("NumToTensor" | "scalar_tensor" | "tensor" | "detach" | "to" | "item", Value::Int(_) | Value::Bool(_)
-            | Value::Float(_) | Value::Scaled { .. }) => return wrapped(call, &first).map(Some),
+        (
+            "NumToTensor" | "scalar_tensor" | "tensor" | "detach" | "to" | "item",
+            Value::Int(_) | Value::Bool(_) | Value::Float(_) | Value::Scaled { .. },
+        ) => return wrapped(call, &first).map(Some),
         (_, Value::Tensor(_)) => {}
         _ => return Ok(None),
     }
@@ -32,7 +34,9 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
             let sizes = shape.into_iter().map(Value::Int).collect();
             call.heap.add_list(sizes)
         }
-        "len" => Value::Int(*shape.first().ok_or_else(|| Fault::Mismatch("the length of a scalar".to_owned()))?),
+        "len" => {
+            Value::Int(*shape.first().ok_or_else(|| Fault::Mismatch("the length of a scalar".to_owned()))?)
+        }
         "numel" => Value::Int(call.graph.symbols_mut().product(&shape)?),
         "dtype" => Value::int(code_of_dtype(call.graph.dtype(tensor))),
         "device" => Value::str("cpu"),
@@ -41,11 +45,17 @@ pub(super) fn call(call: &mut Call<'_>) -> Result<Option<Value>, Fault> {
             let dtype = call.graph.dtype(tensor);
             Value::Bool(matches!(dtype, DType::Fp16 | DType::Bf16 | DType::Fp32 | DType::Fp64))
         }
-        "is_cuda" | "is_sparse" | "is_quantized" | "is_mkldnn" | "is_mps" | "is_complex" | "requires_grad" | "is_meta" => {
-            Value::Bool(false)
-        }
+        "is_cuda" | "is_sparse" | "is_quantized" | "is_mkldnn" | "is_mps" | "is_complex"
+        | "requires_grad" | "is_meta" | "is_nested" => Value::Bool(false),
         "is_contiguous" => Value::Bool(true),
-        "Int" | "Float" | "Bool" | "item" | "ScalarImplicit" | "IntImplicit" | "FloatImplicit" | "ImplicitTensorToNum" => {
+        "Int"
+        | "Float"
+        | "Bool"
+        | "item"
+        | "ScalarImplicit"
+        | "IntImplicit"
+        | "FloatImplicit"
+        | "ImplicitTensorToNum" => {
             let number = call.graph.number(tensor).ok_or(Fault::DataDependent)?;
             match (call.name, number) {
                 ("Int" | "IntImplicit", number) => Value::int(number.as_i64()),
