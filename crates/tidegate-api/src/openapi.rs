@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::context::Context;
-use crate::native::{deployments, health, inference, models, registration, server, versions};
+use crate::native::{deployments, feedback, health, inference, models, registration, server, versions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,6 +56,7 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(deployments::commands::resume))
         .routes(routes!(inference::predict))
         .routes(routes!(inference::batch))
+        .routes(routes!(feedback::feedback))
         .routes(routes!(server::server))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))

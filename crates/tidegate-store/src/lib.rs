@@ -13,6 +13,7 @@ mod artifacts;
 mod db;
 mod deployments;
 mod error;
+mod feedback;
 mod inferences;
 mod leases;
 mod models;
@@ -30,6 +31,7 @@ pub use deployments::{
     Transition,
 };
 pub use error::StoreError;
+pub use feedback::{Feedback, FeedbackRecord, Labels};
 pub use inferences::{InferenceRecord, Inferences};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};
@@ -47,6 +49,7 @@ pub struct Store {
     pub routes: Routes,
     pub leases: Leases,
     pub inferences: Inferences,
+    pub feedback: Feedback,
     db: Db,
 }
 
@@ -62,6 +65,7 @@ impl Store {
             routes: Routes::new(db.clone()),
             leases: Leases::new(db.clone()),
             inferences: Inferences::new(db.clone()),
+            feedback: Feedback::new(db.clone()),
             db,
         })
     }

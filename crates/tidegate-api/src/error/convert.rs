@@ -9,6 +9,7 @@ use tidegate_store::{ArtifactError, StoreError};
 use super::{ApiError, ErrorCode, ErrorDetail};
 use crate::control::{CommandError, CreateDeploymentError};
 use crate::operations::fault::Fault;
+use crate::operations::feedback::FeedbackError;
 use crate::operations::predict::{PredictError, numbers};
 use crate::operations::register::RegisterError;
 use crate::operations::segment::SegmentImageError;
@@ -123,6 +124,22 @@ impl From<RegisterError> for ApiError {
             RegisterError::Artifacts(error) => error.into(),
             RegisterError::Store(error) => error.into(),
             RegisterError::Inspect { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<FeedbackError> for ApiError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::UnknownRequest(request_id) => {
+                let message = format!(
+                    "request `{}` is not in the inference log; give the requestId of a prediction",
+                    request_id.as_str().chars().take(200).collect::<String>()
+                );
+                Self::new(ErrorCode::RequestNotFound, message)
+            }
+            FeedbackError::Invalid(fault) => fault.into(),
+            FeedbackError::Store(error) => error.into(),
         }
     }
 }

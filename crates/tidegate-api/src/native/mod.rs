@@ -2,6 +2,7 @@
 //! beside them. Keys are camelCase, unknown ones are refused by name.
 
 pub(crate) mod deployments;
+pub(crate) mod feedback;
 pub(crate) mod health;
 pub(crate) mod inference;
 pub(crate) mod models;

@@ -6,6 +6,7 @@
 pub(crate) mod facts;
 pub(crate) mod fault;
 pub(crate) mod features;
+pub(crate) mod feedback;
 pub(crate) mod nested;
 pub(crate) mod predict;
 pub(crate) mod prediction;

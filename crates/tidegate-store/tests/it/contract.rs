@@ -1,6 +1,7 @@
 //! What the repositories promise, on whichever database. Each case is written once and runs on both.
 
 mod deployments;
+mod feedback;
 mod inferences;
 mod leases;
 mod models;
@@ -43,6 +44,7 @@ fn all() -> Vec<Case> {
         leases::one_of_many_acquires,
         inferences::reads_back_what_was_recorded,
         inferences::a_request_is_recorded_once,
+        feedback::labels_are_counted_by_version_and_a_later_one_replaces,
     ]
 }
 

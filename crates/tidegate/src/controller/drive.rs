@@ -62,6 +62,10 @@ async fn drive_held(
         if rollout.is_settled() {
             return Ok(());
         }
+        if rollout.phase == Phase::AwaitingApproval {
+            // That may take days; the version loads again when it is needed.
+            held.lock().expect("never held across a panic").take();
+        }
         if let Some(kind) = due_event(controller, &record, &rollout).await? {
             controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
             continue;
@@ -69,8 +73,8 @@ async fn drive_held(
         if working.as_ref().map(|working| working.epoch) != Some(rollout.epoch) {
             working = rollout.work().map(|work| {
                 let (controller, outcomes) = (Arc::clone(controller), outcomes.clone());
-                let (epoch, held) = (rollout.epoch, Arc::clone(&held));
-                let perform = async move { controller.perform(work, epoch, &held, &outcomes).await };
+                let (id, epoch, held) = (id.clone(), rollout.epoch, Arc::clone(&held));
+                let perform = async move { controller.perform(&id, work, epoch, &held, &outcomes).await };
                 Working { epoch, task: tokio::spawn(perform) }
             });
         }

@@ -1,11 +1,13 @@
 //! Performing what a phase asks for. Everything here may be done twice, and is, after a crash.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_core::VersionId;
+use tidegate_core::{DeploymentId, SemVer, Timestamp, VersionId};
 use tidegate_delivery::{ArmSummary, Observation, Outcome, ValidationReport, Work};
 use tidegate_serve::{Slot, Tally, probe};
+use tidegate_store::Labels;
 use tokio::sync::mpsc;
 
 use super::Controller;
@@ -17,6 +19,14 @@ const OBSERVE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait before asking an overloaded server for a smoke-test prediction again.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 
+/// Two versions over the same minutes of one deployment.
+struct Step<'a> {
+    deployment: &'a DeploymentId,
+    baseline: VersionId,
+    candidate: VersionId,
+    since: Timestamp,
+}
+
 /// The driver's grip on a slot between phases.
 type Held = Mutex<Option<Arc<Slot>>>;
 
@@ -24,6 +34,7 @@ impl Controller {
     /// Performs `work` and reports its outcome under `epoch`. The driver aborts it when the phase changes.
     pub(super) async fn perform(
         &self,
+        deployment: &DeploymentId,
         work: Work,
         epoch: u64,
         held: &Held,
@@ -37,8 +48,9 @@ impl Controller {
                 Outcome::SmokeTested { samples, fault }
             }
             Work::Observe { version } => return self.observe(&version, epoch, outcomes).await,
-            Work::Compare { baseline, candidate, .. } => {
-                return self.compare(&baseline, &candidate, epoch, outcomes).await;
+            Work::Compare { baseline, candidate, since } => {
+                let step = Step { deployment, baseline, candidate, since };
+                return self.compare(&step, epoch, outcomes).await;
             }
         };
         // The driver may be gone already; then another one does the work again.
@@ -140,18 +152,22 @@ impl Controller {
 
     /// Reports what both versions have answered since now, until aborted. After a restart counting begins again: that
     /// costs time, never a wrong verdict.
-    async fn compare(
-        &self,
-        baseline: &VersionId,
-        candidate: &VersionId,
-        epoch: u64,
-        outcomes: &mpsc::Sender<(u64, Outcome)>,
-    ) {
-        let start = (self.answered(baseline), self.answered(candidate));
+    async fn compare(&self, step: &Step<'_>, epoch: u64, outcomes: &mpsc::Sender<(u64, Outcome)>) {
+        let start = (self.answered(&step.baseline), self.answered(&step.candidate));
         loop {
             tokio::time::sleep(OBSERVE_INTERVAL).await;
-            let baseline = self.answered(baseline).since(&start.0);
-            let candidate = self.answered(candidate).since(&start.1);
+            // Labels come late and from anywhere, so they are counted in the store.
+            let labels = match self.store.feedback.labels(step.deployment, step.since).await {
+                Ok(labels) => labels,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to count labels; judging again in a moment");
+                    continue;
+                }
+            };
+            let baseline =
+                self.labelled(&step.baseline, self.answered(&step.baseline).since(&start.0), &labels);
+            let candidate =
+                self.labelled(&step.candidate, self.answered(&step.candidate).since(&start.1), &labels);
             if outcomes.send((epoch, Outcome::Compared { baseline, candidate })).await.is_err() {
                 return;
             }
@@ -169,6 +185,18 @@ impl Controller {
                 return;
             }
         }
+    }
+
+    /// The same summary with the labels of the version's requests.
+    fn labelled(
+        &self,
+        version_id: &VersionId,
+        summary: ArmSummary,
+        labels: &HashMap<SemVer, Labels>,
+    ) -> ArmSummary {
+        let slot = self.server.slot(version_id);
+        let labels = slot.and_then(|slot| labels.get(slot.number()).copied()).unwrap_or_default();
+        ArmSummary { labelled: labels.labelled, correct: labels.correct, ..summary }
     }
 
     /// What this process's slot of the version has answered since it was loaded.

@@ -79,6 +79,39 @@ async fn a_version_that_fails_its_callers_is_rolled_back_by_itself() {
     }
 }
 
+/// Both versions answer quickly and without failing; only the labels tell that the new one is wrong, as with the ruined
+/// weights of a segmenter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_answers_wrongly_is_rolled_back_by_its_labels() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let api = &server.api;
+    register_versions(api, &[1, 2]).await;
+    api.deploy(MODEL, "1.0.0").await;
+    let path = start_canary(api, "2.0.0", quick(&[30])).await;
+    api.wait_for(&path, |answer| answer.body["phase"] == "Shifting").await.expect(200);
+    let mut n_labels = 0;
+    let rolled_back = loop {
+        for _ in 0..10 {
+            let answer = api.post(INFER, &json!({"features": {"x": [0.0]}})).await.expect(200);
+            let feedback = format!("/api/v1/inference/{}/feedback", answer["requestId"].as_str().unwrap());
+            // What is true is 1: the old version says so, the new one says 2.
+            let told = api.post(&feedback, &json!({"groundTruth": 1})).await.expect(200);
+            assert_eq!(told["correct"], answer["version"] == "1.0.0", "{answer}");
+            n_labels += 1;
+        }
+        let deployment = api.get(&path).await.expect(200);
+        if deployment["status"] == "RolledBack" {
+            break deployment;
+        }
+        assert!(n_labels < 2_000, "not noticed: {deployment}");
+    };
+    assert!(rolled_back["errorMessage"].as_str().unwrap().contains("accuracy"), "{rolled_back}");
+    assert_eq!(answered_version(api).await, Ok(1));
+    let unknown = api.post("/api/v1/inference/req-nobody/feedback", &json!({"correct": true})).await;
+    assert_eq!((unknown.status, unknown.code()), (404, "REQUEST_NOT_FOUND"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_pauses_promotes_and_cancels() {
     let installation = Installation::new();
