@@ -85,6 +85,8 @@ pub(crate) struct RegisterResponse {
     checksum: String,
     artifact_size_bytes: u64,
     artifacts: Vec<ArtifactInfo>,
+    /// What to know about how it was registered: what was converted, or could not be and why.
+    notes: Vec<String>,
     created_at: Timestamp,
 }
 
@@ -210,7 +212,7 @@ fn registrar(context: &Context) -> Registrar<'_> {
 }
 
 impl From<Registered> for RegisterResponse {
-    fn from(Registered { model, version }: Registered) -> Self {
+    fn from(Registered { model, version, notes }: Registered) -> Self {
         Self {
             model_id: model.id.to_string(),
             version_id: version.id.to_string(),
@@ -220,6 +222,7 @@ impl From<Registered> for RegisterResponse {
             checksum: version.primary.sha256.to_string(),
             artifact_size_bytes: version.primary.size_bytes,
             artifacts: version.artifacts.iter().map(ArtifactInfo::from).collect(),
+            notes,
             created_at: version.created_at,
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! Start reading at [`Upload`].
 
+mod convert;
 mod draft;
 mod file_name;
 mod import;
@@ -84,6 +85,8 @@ pub(crate) struct Upload<'a> {
 pub(crate) struct Registered {
     pub model: Model,
     pub version: Version,
+    /// What the caller should know about how it was registered, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Small models in several formats, never a data set.
@@ -133,7 +136,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Verifies what came and makes the version appear; on any error everything stored is deleted.
-    pub(crate) async fn finish(self) -> Result<Registered, RegisterError> {
+    pub(crate) async fn finish(mut self) -> Result<Registered, RegisterError> {
         match self.commit().await {
             Ok(registered) => Ok(registered),
             Err(error) => {
@@ -150,9 +153,10 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn commit(&self) -> Result<Registered, RegisterError> {
+    async fn commit(&mut self) -> Result<Registered, RegisterError> {
+        self.verify(self.primary()?)?;
+        let notes = self.convert().await?.into_iter().collect();
         let primary = self.primary()?;
-        self.verify(primary)?;
         let signature = self.inspect(primary).await?;
         let now = self.registrar.clock.now();
         let (model, version) = self.records(primary, signature, now);
@@ -160,7 +164,7 @@ impl<'a> Upload<'a> {
         match registered {
             Ok(model) => {
                 let version = Version { model_id: model.id.clone(), ..version };
-                Ok(Registered { model, version })
+                Ok(Registered { model, version, notes })
             }
             Err(tidegate_store::RegisterError::DuplicateVersion { model, version }) => {
                 let version_id = existing(self.registrar.store, &model, &version).await?;

@@ -11,4 +11,5 @@ mod inference;
 mod openapi;
 mod registry;
 mod support;
+mod torchscript;
 mod uploads;

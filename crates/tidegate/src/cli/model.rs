@@ -105,6 +105,9 @@ async fn register(args: &RegisterArgs) -> anyhow::Result<()> {
         let (name, format) = (artifact["name"].as_str(), artifact["format"].as_str());
         say(format!("  {} {} {size} bytes", name.unwrap_or_default(), format.unwrap_or_default()));
     }
+    for note in registered["notes"].as_array().into_iter().flatten() {
+        say(format!("  {}", note.as_str().unwrap_or_default()));
+    }
     say(format!("next: tidegate deploy {}", text("name")));
     Ok(())
 }

@@ -1,0 +1,63 @@
+//! A TorchScript archive becomes ONNX where nothing else of the version can run, so that it runs on every runtime.
+
+use std::io::BufReader;
+
+use bytes::Bytes;
+use futures::stream;
+use tidegate_core::{Artifact, ArtifactFormat};
+use tidegate_geo::{DimOrder, ModelItem};
+use tidegate_torchscript::{ConvertError, Converted, Options};
+
+use super::{RegisterError, Upload};
+
+impl Upload<'_> {
+    /// Adds the converted artifact and gives a note on it; where that is not possible, the note says why and what to do,
+    /// and the version is kept as it came.
+    pub(super) async fn convert(&mut self) -> Result<Option<String>, RegisterError> {
+        let is_torchscript = |artifact: &&Artifact| artifact.format == ArtifactFormat::TorchScript;
+        if self.artifacts.iter().any(|artifact| artifact.format.is_runnable()) {
+            return Ok(None);
+        }
+        let Some(archive) = self.artifacts.iter().find(is_torchscript).cloned() else { return Ok(None) };
+        let converted = match self.convert_archive(&archive).await? {
+            Ok(converted) => converted,
+            Err(error) => return Ok(Some(format!("`{}` was not converted to ONNX: {error}", archive.name))),
+        };
+        let name = format!("{}.onnx", archive.name.trim_end_matches(".pt"));
+        let note = format!(
+            "`{}` was converted to `{name}`, which runs: {} nodes, {} parameters",
+            archive.name, converted.n_nodes, converted.n_parameters
+        );
+        let bytes = stream::iter([Ok(Bytes::from(converted.onnx))]);
+        self.add(&name, bytes).await?;
+        Ok(Some(note))
+    }
+
+    async fn convert_archive(
+        &self,
+        archive: &Artifact,
+    ) -> Result<Result<Converted, ConvertError>, RegisterError> {
+        let registrar = &self.registrar;
+        let path =
+            registrar.artifacts.local_path(&archive.path, &archive.sha256, registrar.cache_dir).await?;
+        let input_shapes = self.draft.stac.as_ref().map(|stac| vec![input_shape(&stac.item)]);
+        let converting = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::open(&path).map_err(ConvertError::Io)?;
+            let options = Options { input_shapes, ..Options::default() };
+            tidegate_torchscript::convert(BufReader::new(file), &options)
+        });
+        let name = archive.name.clone();
+        converting.await.map_err(|panic| RegisterError::Inspect { name, reason: panic.to_string() })
+    }
+}
+
+/// The shape of the model's input as its item says, any number of images at a time.
+fn input_shape(item: &ModelItem) -> Vec<i64> {
+    let input = &item.input;
+    let size = |size: usize| i64::try_from(size).unwrap_or(-1);
+    let (bands, height, width) = (size(input.n_bands), size(input.height), size(input.width));
+    match input.dim_order {
+        DimOrder::Bchw => vec![-1, bands, height, width],
+        DimOrder::Bhwc => vec![-1, height, width, bands],
+    }
+}
