@@ -4,6 +4,7 @@
 //! ([`symbols`]). Nothing here knows torch; `operators` decides which nodes mean what.
 
 mod node;
+mod number;
 mod sizes;
 mod symbols;
 mod write;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use tidegate_core::{DType, Tensor};
 
 pub(crate) use node::{Attribute, Node};
+pub(crate) use number::Number;
 pub(crate) use sizes::fixed;
 pub(crate) use symbols::{Dim, Fixable, Operation, SymbolId, Symbols};
 
@@ -52,14 +54,6 @@ pub(crate) struct Input {
     pub(crate) value: ValueId,
     /// A layer that takes this rank only (or one that usually does) was applied.
     pub(crate) is_rank_confirmed: bool,
-}
-
-/// A number in the source of the program.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Number {
-    Bool(bool),
-    Int(i64),
-    Float(f64),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -171,7 +165,7 @@ impl Graph {
 
     /// The number in a constant with one element.
     pub(crate) fn number(&self, value: ValueId) -> Option<Number> {
-        self.constant(value).and_then(|constant| read_number(&constant.tensor))
+        self.constant(value).and_then(|constant| Number::read(&constant.tensor))
     }
 
     pub(crate) fn n_bytes(&self) -> usize {
@@ -207,7 +201,7 @@ impl Graph {
 
     /// A constant without axes.
     pub(crate) fn scalar(&mut self, number: Number, dtype: DType) -> Result<ValueId, Fault> {
-        self.small_constant(dtype, vec![], encode(number, dtype)?)
+        self.small_constant(dtype, vec![], number.encode(dtype)?)
     }
 
     /// A vector of 64-bit integers, as shapes and axes are written.
@@ -247,6 +241,12 @@ impl Graph {
             return self.scalar(number, dtype);
         }
         let shape = self.shape(value);
+        if dtype == DType::Bool {
+            // Not every runtime's cast makes 0.5 true.
+            let zero = self.scalar(Number::Int(0), self.dtype(value))?;
+            let is_zero = self.add(Node::new("Equal").input(value).input(zero), DType::Bool, shape);
+            return Ok(self.add_like(Node::new("Not").input(is_zero), is_zero));
+        }
         let node = Node::new("Cast").input(value).int("to", i64::from(crate::onnx::data_type(dtype)));
         let cast = self.add(node, dtype, shape);
         self.keep_rank_of(cast, value);
@@ -269,62 +269,4 @@ impl Graph {
         self.values.push(value);
         ValueId(self.values.len() - 1)
     }
-}
-
-fn read_number(tensor: &Tensor) -> Option<Number> {
-    if tensor.n_elements() != 1 {
-        return None;
-    }
-    let bytes = tensor.as_bytes()?;
-    Some(match tensor.dtype() {
-        DType::Bool => Number::Bool(bytes.first()? != &0),
-        DType::Uint8 => Number::Int(i64::from(*bytes.first()?)),
-        DType::Int8 => Number::Int(i64::from(*tensor.values::<i8>()?.first()?)),
-        DType::Int16 => Number::Int(i64::from(*tensor.values::<i16>()?.first()?)),
-        DType::Int32 => Number::Int(i64::from(*tensor.values::<i32>()?.first()?)),
-        DType::Int64 => Number::Int(*tensor.values::<i64>()?.first()?),
-        DType::Fp16 => Number::Float(tensor.values::<half::f16>()?.first()?.to_f64()),
-        DType::Bf16 => Number::Float(tensor.values::<half::bf16>()?.first()?.to_f64()),
-        DType::Fp32 => Number::Float(f64::from(*tensor.values::<f32>()?.first()?)),
-        DType::Fp64 => Number::Float(*tensor.values::<f64>()?.first()?),
-        DType::Uint16 | DType::Uint32 | DType::Uint64 | DType::Bytes => return None,
-    })
-}
-
-impl Number {
-    pub(crate) fn as_f64(self) -> f64 {
-        match self {
-            Self::Bool(value) => f64::from(u8::from(value)),
-            Self::Int(value) => value as f64,
-            Self::Float(value) => value,
-        }
-    }
-
-    /// Towards zero, as torch does.
-    pub(crate) fn as_i64(self) -> i64 {
-        match self {
-            Self::Bool(value) => i64::from(value),
-            Self::Int(value) => value,
-            Self::Float(value) => value as i64,
-        }
-    }
-}
-
-fn encode(number: Number, dtype: DType) -> Result<Vec<u8>, Fault> {
-    let (int, float) = (number.as_i64(), number.as_f64());
-    Ok(match dtype {
-        DType::Bool => vec![u8::from(float != 0.0)],
-        DType::Uint8 => vec![int as u8],
-        DType::Int8 => (int as i8).to_le_bytes().into(),
-        DType::Int16 => (int as i16).to_le_bytes().into(),
-        DType::Int32 => (int as i32).to_le_bytes().into(),
-        DType::Int64 => int.to_le_bytes().into(),
-        DType::Fp16 => half::f16::from_f64(float).to_le_bytes().into(),
-        DType::Bf16 => half::bf16::from_f64(float).to_le_bytes().into(),
-        DType::Fp32 => (float as f32).to_le_bytes().into(),
-        DType::Fp64 => float.to_le_bytes().into(),
-        DType::Uint16 | DType::Uint32 | DType::Uint64 | DType::Bytes => {
-            return Err(Fault::Code(format!("a number of type {dtype}")));
-        }
-    })
 }

@@ -21,7 +21,7 @@ use crate::source::ast::{Function, Name, Statement, StatementKind, Target};
 /// Statements and expressions, many times what the largest networks take.
 const MAX_STEPS: u64 = 2_000_000;
 /// What a network of a hundred thousand layers would need; weights do not count.
-const MAX_GRAPH_BYTES: usize = 256 << 20;
+const MAX_GRAPH_BYTES: usize = 64 << 20;
 /// Calls, blocks and expressions around the current one; bounds the stack.
 const MAX_DEPTH: usize = 300;
 

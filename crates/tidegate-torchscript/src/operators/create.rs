@@ -23,7 +23,7 @@ pub(super) const OPERATORS: &[(&str, Emit)] = &[
 ];
 
 /// Larger ones are computed by the model, not stored in it.
-const MAX_STORED: i64 = 1 << 20;
+const MAX_STORED: i64 = 1 << 18;
 
 /// One number everywhere, in a type that runtimes fill in and then cast.
 fn fill(call: &mut Call<'_>, shape: &[Dim], number: Number, dtype: DType) -> Result<Value, Fault> {

@@ -50,41 +50,35 @@ fn resize(
 ) -> Result<Value, Fault> {
     let input = call.tensor(0, "self")?;
     let shape = call.spatial_input(input, n)?;
-    let (target, sizes) = if call.is_given(1, "output_size") {
-        let sizes = call.dims(1, "output_size")?;
-        if sizes.len() != n {
-            return Err(Fault::Mismatch("an output size of another rank".to_owned()));
+    let scales =
+        if call.is_given(scales_at, "scale_factors") { Some(scales(call, n, scales_at)?) } else { None };
+    let sizes = match (&scales, call.is_given(1, "output_size")) {
+        (_, true) => call.dims(1, "output_size")?,
+        (Some(scales), false) => {
+            let sizes = shape[2..].iter().zip(scales).map(|(size, scale)| scaled(call, *size, *scale));
+            sizes.collect::<Result<Vec<_>, _>>()?
         }
-        (Target::Sizes, sizes)
-    } else {
-        let scales = scales(call, n, scales_at)?;
-        let sizes = shape[2..].iter().zip(&scales).map(|(size, scale)| scaled(call, *size, *scale));
-        let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
-        (Target::Scales(scales), sizes)
+        (None, false) => return Err(Fault::malformed(format!("`{}` to no size", call.name))),
     };
+    if sizes.len() != n {
+        return Err(Fault::Mismatch("an output size of another rank".to_owned()));
+    }
     let out = [&shape[..2], &sizes].concat();
-    let target = match target {
-        Target::Scales(scales) => Target::Scales(scales),
-        // Whole factors need nothing computed when the model runs.
-        Target::Sizes => whole_factors(&shape[2..], &sizes).map_or(Target::Sizes, Target::Scales),
-    };
+    // Where torch was given a scale it samples by it, even if the size would say otherwise. Whole factors need nothing
+    // computed when the model runs.
+    let scales = scales.or_else(|| whole_factors(&shape[2..], &sizes));
     let dtype = call.graph.dtype(input);
     let mut node = Node::new("Resize").input(input).optional(None);
-    node = match target {
-        Target::Scales(scales) => {
+    node = match scales {
+        Some(scales) => {
             let all: Vec<f32> =
                 [1.0, 1.0].into_iter().chain(scales.into_iter().map(|scale| scale as f32)).collect();
             node.input(call.graph.float_vector(&all)?)
         }
-        Target::Sizes => node.optional(None).input(call.graph.shape_vector(&out)?),
+        None => node.optional(None).input(call.graph.shape_vector(&out)?),
     };
     let value = call.graph.add(with_mode(node), dtype, out);
     call.done(value)
-}
-
-enum Target {
-    Scales(Vec<f64>),
-    Sizes,
 }
 
 fn scales(call: &Call<'_>, n: usize, at: usize) -> Result<Vec<f64>, Fault> {

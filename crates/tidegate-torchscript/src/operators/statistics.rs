@@ -9,6 +9,7 @@ use crate::graph::{Dim, Node, Number, ValueId, fixed};
 use crate::heap::Value;
 
 pub(super) const OPERATORS: &[(&str, Emit)] = &[
+    ("argsort", argsort),
     ("cumsum", cumsum),
     ("sort", sort),
     ("std", |call| spread(call, true, false)),
@@ -77,6 +78,14 @@ fn topk(call: &mut Call<'_>) -> Result<Value, Fault> {
     let axis = call.axis(call.int_or(2, "dim", -1)?, call.graph.rank(input))?;
     let (largest, sorted) = (call.bool_or(3, "largest", true)?, call.bool_or(4, "sorted", true)?);
     ordered(call, input, count, axis, largest, sorted)
+}
+
+/// The places of [`sort`].
+fn argsort(call: &mut Call<'_>) -> Result<Value, Fault> {
+    match sort(call)? {
+        Value::Tuple(both) => Ok(call.heap.list(both)[1].clone()),
+        other => Ok(other),
+    }
 }
 
 /// `(input, axis, descending)`, or with `stable` before the axis.

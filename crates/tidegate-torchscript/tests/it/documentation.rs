@@ -20,5 +20,5 @@ fn the_documented_operators_are_those_of_the_code() {
     };
     let rows: String = supported_operators().iter().map(row).collect();
     let expected = format!("\n| family | operators |\n|---|---|\n{rows}\n");
-    assert_eq!(listed, expected, "put this between the marks of docs/torchscript.md:\n{expected}");
+    assert!(listed == expected, "put this between the marks of docs/torchscript.md:\n{expected}");
 }

@@ -6,7 +6,7 @@ use tidegate_torchscript::{ConvertError, Converted, Options, convert};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::support::fixture;
+use crate::support::{Array, compare, fixture, run};
 
 fn convert_bytes(bytes: Vec<u8>) -> Result<Converted, ConvertError> {
     convert(
@@ -124,6 +124,18 @@ fn a_plain_program_converts() {
     let nested = format!("{}x{}", "torch.relu(".repeat(90), ")".repeat(90));
     let body = format!("{blocks}{}return {nested}", " ".repeat(100));
     assert_eq!(run_forward(&body).unwrap().n_nodes, 90);
+}
+
+/// torch 2 has one operator for what torch 1 wrote out; no fixture of torch 1 can hold it.
+#[test]
+fn attention_is_what_it_abbreviates() {
+    let short = "    return torch.scaled_dot_product_attention(x, x, x, None, 0., False)";
+    let long = "    s = torch.mul(torch.matmul(x, torch.transpose(x, -2, -1)), 0.25)\n    \
+                return torch.matmul(torch.softmax(s, -1), x)";
+    let values: Vec<f32> = (0..768).map(|index| (index as f32 * 0.37).sin()).collect();
+    let input = [Array { shape: vec![1, 3, 16, 16], is_int: false, values }];
+    let [short, long] = [short, long].map(|body| run(&run_forward(body).unwrap().onnx, &input).unwrap());
+    compare(&short, &long, 1e-5).unwrap();
 }
 
 #[test]

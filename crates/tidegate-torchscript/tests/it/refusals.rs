@@ -98,12 +98,14 @@ fn a_shape_that_does_not_fit_is_named() {
     check(&error, &["[-1, 0] is no shape"]);
 }
 
-/// A batch that is written into a trace stays one.
+/// A batch that is written into a trace stays one, and so does one that the answers do not have.
 #[test]
 fn a_baked_batch_stays_fixed() {
-    let converted = case("baked_batch").convert(Some(vec![vec![1, 4, 3, 3]])).unwrap();
-    let has_name = converted.onnx.windows(5).any(|window| window == b"batch");
-    assert!(!has_name, "no axis varies");
+    for (name, shape) in [("baked_batch", vec![1, 4, 3, 3]), ("no_batch", vec![3, 3])] {
+        let converted = case(name).convert(Some(vec![shape])).unwrap();
+        let has_name = converted.onnx.windows(5).any(|window| window == b"batch");
+        assert!(!has_name, "{name}: no axis varies");
+    }
     let error = case("baked_batch").convert(Some(vec![vec![-1, 4, 3, 3]])).unwrap_err();
     assert!(matches!(error, ConvertError::InputShapeNeeded { .. }), "{error}");
 }

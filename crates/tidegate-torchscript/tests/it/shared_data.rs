@@ -8,7 +8,11 @@ use tidegate_torchscript::{Options, convert};
 use crate::support::{Array, compare, repository, run};
 
 /// A folder beside the repository, or one that is named; `None`, said in one line, where there is none.
-#[expect(clippy::disallowed_methods, reason = "a test may be told where its data is")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test may be told where its data is, and says so"
+)]
 fn banepa() -> Option<PathBuf> {
     let named = std::env::var_os("TIDEGATE_TEST_DATA").map(PathBuf::from);
     let folder = named.unwrap_or_else(|| repository().join("../shared/data")).join("banepa/model/1.0.0");
