@@ -26,6 +26,8 @@ pub(crate) struct OnnxFile {
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<DeclaredOutput>,
     pub(crate) operators: BTreeSet<Operator>,
+    /// Operators that are told a `mode`, and which.
+    pub(crate) modes: BTreeSet<(String, String)>,
 }
 
 /// An output whose shape the file need not give.
@@ -89,7 +91,8 @@ impl OnnxFile {
             let datatype = datatype(&value, "output")?;
             Ok(DeclaredOutput { name: value.name, datatype, shape: value.shape })
         });
-        Ok(Self { inputs, outputs: outputs.collect::<Result<_, _>>()?, operators: model.operators })
+        let outputs = outputs.collect::<Result<_, _>>()?;
+        Ok(Self { inputs, outputs, operators: model.operators, modes: model.modes })
     }
 
     /// The names of outputs that declare no shape.

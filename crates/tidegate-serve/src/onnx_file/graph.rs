@@ -19,6 +19,8 @@ pub(super) struct Model {
     /// Names of the weights of the outermost graph.
     pub(super) initializers: BTreeSet<String>,
     pub(super) operators: BTreeSet<Operator>,
+    /// Operators that are told a `mode`, and which: `Resize` and `cubic`.
+    pub(super) modes: BTreeSet<(String, String)>,
     /// Whether the file says by which versions of the operators to read it, as it must. Exporters write that last.
     pub(super) imports_operators: bool,
     /// Files that hold weights.
@@ -112,34 +114,39 @@ fn read_node<R: BufRead + Seek>(
     model: &mut Model,
 ) -> Result<(), Fault> {
     let mut operator = Operator { domain: String::new(), name: String::new() };
+    let mut mode = None;
     while let Some((number, value)) = wire.next(end)? {
         match (number, value) {
             (4, Value::Bytes { end }) => operator.name = wire.text(end)?,
-            (5, Value::Bytes { end }) => read_attribute(wire, end, depth, model)?,
+            (5, Value::Bytes { end }) => mode = read_attribute(wire, end, depth, model)?.or(mode),
             (7, Value::Bytes { end }) => operator.domain = wire.text(end)?,
             _ => wire.skip(value)?,
         }
     }
+    model.modes.extend(mode.map(|mode| (operator.name.clone(), mode)));
     model.operators.insert(operator);
     Ok(())
 }
 
-/// `AttributeProto`: tensors and graphs hide in it.
+/// `AttributeProto`: tensors and graphs hide in it. Gives the text of the attribute `mode`.
 fn read_attribute<R: BufRead + Seek>(
     wire: &mut Wire<R>,
     end: u64,
     depth: usize,
     model: &mut Model,
-) -> Result<(), Fault> {
+) -> Result<Option<String>, Fault> {
+    let (mut is_mode, mut mode) = (false, None);
     while let Some((number, value)) = wire.next(end)? {
         match (number, value) {
+            (1, Value::Bytes { end }) => is_mode = wire.text(end)? == "mode",
+            (4, Value::Bytes { end }) if is_mode => mode = Some(wire.text(end)?),
             (5 | 10, Value::Bytes { end }) => drop(read_tensor(wire, end, model)?),
             (6 | 11, Value::Bytes { end }) => read_graph(wire, end, depth + 1, model)?,
             (14 | 15, Value::Bytes { end }) => drop(read_type(wire, end, 0)?),
             _ => wire.skip(value)?,
         }
     }
-    Ok(())
+    Ok(mode)
 }
 
 /// `TensorProto`: its name, and where its values lie when not in the file. The values are skipped.

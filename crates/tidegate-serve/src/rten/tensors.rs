@@ -12,8 +12,15 @@ use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
 use crate::runtime::RunError;
 
-/// Refuses models whose inputs or outputs rten cannot carry.
+/// Refuses models whose inputs or outputs rten cannot carry, and what it would compute otherwise than it says.
 pub(super) fn check_supported(file: &OnnxFile) -> Result<(), LoadError> {
+    // rten 0.27 interpolates linearly where the model says `cubic`, without a word.
+    if file.modes.contains(&("Resize".to_owned(), "cubic".to_owned())) {
+        return Err(LoadError::Unsupported {
+            subject: format!("`Resize` with mode `cubic` is not computed by {NAME}"),
+            fix: FIX.to_owned(),
+        });
+    }
     let inputs = file.inputs.iter().map(|spec| ("input", &spec.name, spec.datatype));
     let outputs = file.outputs.iter().map(|output| ("output", &output.name, output.datatype));
     for (role, name, datatype) in inputs.chain(outputs) {

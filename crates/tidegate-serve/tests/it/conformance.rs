@@ -189,6 +189,9 @@ fn rten_refuses_what_it_would_get_wrong() {
     let error = session.run(&[tensor("x", &[1, 3], &[0i64, 1, 1 << 40])]).unwrap_err().to_string();
     assert!(error.contains("1099511627776") && error.contains("install-onnxruntime.sh"), "{error}");
 
+    let error = failure(&*runtime, "cubic.onnx").to_string();
+    assert!(error.contains("cubic") && error.contains("install-onnxruntime.sh"), "{error}");
+
     let error = failure(&*runtime, "scaler.onnx");
     let LoadError::UnsupportedOperator { operator, domain, runtime, fix } = error else { panic!("{error}") };
     assert_eq!((operator.as_str(), domain.as_str(), runtime), ("Scaler", "ai.onnx.ml", "rten"));
