@@ -11,4 +11,7 @@ CREATE TABLE feedback (
     given_at TIMESTAMPTZ NOT NULL
 );
 
+-- Old requests are deleted by age.
+CREATE INDEX idx_inference_requested_at ON inference_requests (requested_at);
+
 CREATE INDEX idx_feedback_deployment ON feedback (deployment_id, requested_at);

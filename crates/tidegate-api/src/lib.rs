@@ -31,6 +31,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 pub use control::{CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment};
 pub use error::{ApiError, ErrorBody, ErrorCode, ErrorContent, ErrorDetail};
+pub use extract::ANONYMOUS;
 pub use openapi::openapi;
 pub use operations::register::ImportRoot;
 pub use readiness::{Phase, Readiness};

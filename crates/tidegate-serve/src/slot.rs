@@ -132,13 +132,20 @@ impl Slot {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn count<T, E>(&self, outcome: &Result<T, E>, run: Duration) {
+    pub(crate) fn count<T>(&self, outcome: &Result<T, RunError>, run: Duration) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.requests += 1;
         match outcome {
             Ok(_) => tally.latency.record(u64::try_from(run.as_micros()).unwrap_or(u64::MAX)),
+            // What the caller sent, the runtime could not even begin with.
+            Err(RunError::Input { .. }) => {}
             Err(_) => tally.failures += 1,
         }
+    }
+
+    /// Counts an answer that turned out to be none (NaN, say) as a failure; its request is counted already.
+    pub fn report_unusable(&self) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
     }
 
     fn take_session(&self) -> Box<dyn Session> {

@@ -74,6 +74,13 @@ impl Inferences {
         row.as_ref().map(record_of).transpose()
     }
 
+    /// Deletes requests made before `cutoff`, the oldest first, at most `limit`; gives how many.
+    pub async fn delete_before(&self, cutoff: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        const DELETE: &str = "DELETE FROM inference_requests WHERE request_id IN
+            (SELECT request_id FROM inference_requests WHERE requested_at < $1 ORDER BY requested_at LIMIT $2)";
+        self.db.execute(sql("delete old inferences", DELETE).bind(cutoff).bind(limit)).await
+    }
+
     /// The latest requests to a model, newest first.
     pub async fn recent(&self, model_name: &str, limit: u32) -> Result<Vec<InferenceRecord>, StoreError> {
         const RECENT: &str = "SELECT * FROM inference_requests WHERE model_name = $1

@@ -92,7 +92,18 @@ impl RunningServer {
         let background = vec![
             tokio::spawn(controller.run(stop_background.clone())),
             tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
-            tokio::spawn(sweep_orphans(Arc::clone(&store), artifacts, clock, stop_background.clone())),
+            tokio::spawn(sweep_orphans(
+                Arc::clone(&store),
+                artifacts,
+                Arc::clone(&clock),
+                stop_background.clone(),
+            )),
+            tokio::spawn(inference_log::expire(
+                Arc::clone(&store),
+                clock,
+                SignedDuration::from_hours(24 * i64::from(config.inference_log.retention_days)),
+                stop_background.clone(),
+            )),
         ];
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let running = Self {
@@ -189,6 +200,7 @@ fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Se
         max_upload_bytes: config.artifacts.max_artifact_mib * MIB,
         max_request_bytes: config.server.max_request_mib * MIB,
         max_image_pixels: config.server.max_image_megapixels * 1_000_000,
+        log_payloads: config.inference_log.payloads,
         import_roots: config.import_roots()?,
         default_environment: config.deployments.default_environment,
         default_strategy: config.deployments.default_strategy,

@@ -20,6 +20,10 @@ use tidegate_store::{ArtifactLocation, ArtifactStore};
 /// The file that is read when `--config` names none.
 const DEFAULT_FILE: &str = "tidegate.toml";
 
+/// Variables that begin like ours and are for the client and the tests.
+const NOT_SETTINGS: [&str; 6] =
+    ["url", "test_data", "test_postgres", "test_s3", "test_tiny_disk", "onnxruntime"];
+
 /// What S3-compatible stores expect when none is set.
 const DEFAULT_REGION: &str = "us-east-1";
 
@@ -33,6 +37,7 @@ pub struct Config {
     pub artifacts: ArtifactsConfig,
     pub runtime: RuntimeConfig,
     pub deployments: DeploymentsConfig,
+    pub inference_log: InferenceLogConfig,
     pub log: LogConfig,
 }
 
@@ -105,6 +110,22 @@ pub struct DeploymentsConfig {
     pub lease_s: u64,
 }
 
+/// What is kept of each inference request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InferenceLogConfig {
+    /// Whether features and predictions are kept, or only that the request was made and how it went.
+    pub payloads: bool,
+    /// Days after which a request is deleted from the log.
+    pub retention_days: u32,
+}
+
+impl Default for InferenceLogConfig {
+    fn default() -> Self {
+        Self { payloads: true, retention_days: 30 }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -129,6 +150,7 @@ impl Default for Config {
             artifacts: ArtifactsConfig::default(),
             runtime: RuntimeConfig::default(),
             deployments: DeploymentsConfig::default(),
+            inference_log: InferenceLogConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -210,7 +232,7 @@ impl Config {
         };
         let figment = Figment::from(Serialized::defaults(Config::default()))
             .merge(Toml::file(&file))
-            .merge(Env::prefixed("TIDEGATE_").split("__").ignore(&["test_data", "test_postgres", "test_s3"]));
+            .merge(Env::prefixed("TIDEGATE_").split("__").ignore(&NOT_SETTINGS));
         let mut config: Config = figment.extract().map_err(|error| anyhow::anyhow!(explain(error, &file)))?;
         config.apply(flags);
         Ok(config)

@@ -48,9 +48,16 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
+/// `curl -d` without a header calls JSON a form, and the guides' commands do so; what is not JSON is refused as such.
+pub(crate) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json"
+        || media_type.ends_with("+json")
+        || media_type == "application/x-www-form-urlencoded"
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let media_type = media_type(headers);
-    if media_type == "application/json" || media_type.ends_with("+json") {
+    if is_json(&media_type) {
         return Ok(());
     }
     let got = if media_type.is_empty() { "none".to_owned() } else { format!("`{media_type}`") };

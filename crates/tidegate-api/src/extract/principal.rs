@@ -10,6 +10,9 @@ const USER_HEADER: &str = "x-tidegate-user";
 
 const MAX_LENGTH: usize = 255;
 
+/// Who did not say who they are.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// The name under which the request acts; `anonymous` without the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal(pub String);
@@ -19,7 +22,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let Some(value) = parts.headers.get(USER_HEADER) else {
-            return Ok(Self("anonymous".to_owned()));
+            return Ok(Self(ANONYMOUS.to_owned()));
         };
         let name = value.to_str().unwrap_or("").trim();
         let visible = name.chars().all(|c| c.is_ascii_graphic() || c == ' ');

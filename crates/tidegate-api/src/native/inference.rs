@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, ApiPath, ApiQuery, media_type};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, is_json, media_type};
 use crate::operations::features::{Features, TensorInput};
 use crate::operations::nested::Nested;
 use crate::operations::predict::{
@@ -101,7 +101,7 @@ pub(crate) async fn predict(
     let headers = request.headers().clone();
     let started = Instant::now();
     match media_type(&headers).as_str() {
-        "application/json" => {
+        media_type if is_json(media_type) => {
             parameters.refuse_any()?;
             let ApiJson(body) = ApiJson::from_request(request, &context).await?;
             predict_json(&context, model, &headers, body, started).await

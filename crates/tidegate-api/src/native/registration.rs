@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, Principal, lend_body, media_type};
+use crate::extract::{ApiJson, Principal, is_json, lend_body, media_type};
 use crate::native::versions::ArtifactInfo;
 use crate::operations::fault::Fault;
 use crate::operations::register::{
@@ -114,7 +114,7 @@ pub(crate) async fn register(
                 }
                 registered
             }
-            "application/json" => {
+            media_type if is_json(media_type) => {
                 let ApiJson(body) = ApiJson::from_request(request, &context).await?;
                 register_path(&context, &principal, body).await
             }

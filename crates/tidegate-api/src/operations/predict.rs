@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tidegate_core::{Environment, NamedTensor, RequestId, SemVer, Timestamp};
-use tidegate_serve::{InferError, ResolveError, Resolved, RunError};
+use tidegate_serve::{InferError, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, StoreError};
 
 use super::facts::VersionFacts;
@@ -160,7 +160,15 @@ pub(crate) async fn run(
 ) -> Result<Prediction, PredictError> {
     let slot = &chosen.resolved.slot;
     let inference = context.server.infer(slot, inputs).await?;
-    Ok(Prediction::new(inference.outputs, slot.signature())?)
+    prediction(slot, inference.outputs)
+}
+
+/// A model that answers NaN has failed its caller, and is judged by that.
+fn prediction(slot: &Slot, outputs: Vec<NamedTensor>) -> Result<Prediction, PredictError> {
+    Prediction::new(outputs, slot.signature()).map_err(|fault| {
+        slot.report_unusable();
+        fault.into()
+    })
 }
 
 /// Runs many instances on one slot: in one run where the model can, else one after the other.
@@ -173,8 +181,7 @@ pub(crate) async fn run_batch(
     if let Some(stacked) = stack(&instances, slot.signature()) {
         let outputs = context.server.infer(slot, stacked).await?.outputs;
         if let Some(rows) = split(&outputs, instances.len()) {
-            let predictions = rows.into_iter().map(|row| Prediction::new(row, slot.signature()));
-            return Ok(predictions.collect::<Result<_, _>>()?);
+            return rows.into_iter().map(|row| prediction(slot, row)).collect();
         }
     }
     let mut predictions = Vec::with_capacity(instances.len());

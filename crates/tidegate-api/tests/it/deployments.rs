@@ -69,3 +69,15 @@ async fn one_at_a_time_and_the_other_is_named() {
     assert_eq!(cancelled.json()["initiatedBy"], SLOW_PERSON);
     app.post(&path, &json!({})).await.check(409, "CONFLICT", "");
 }
+
+/// The runbook's `curl -d` sends JSON under the name of a form.
+#[tokio::test]
+async fn the_runbooks_command_is_taken_as_it_is_written() {
+    let app = App::start().await;
+    app.register("m", "1.0.0", "linear.onnx").await;
+    let body = r#"{"modelId": "m", "strategy": "BlueGreen", "environment": "Production"}"#;
+    let created = app.post_raw("/api/v1/deployments", "application/x-www-form-urlencoded", body).await;
+    assert_eq!(created.status, StatusCode::ACCEPTED, "{}", created.text());
+    let a_form = app.post_raw("/api/v1/deployments", "application/x-www-form-urlencoded", "modelId=m").await;
+    a_form.check(400, "VALIDATION_ERROR", "(body)");
+}

@@ -105,6 +105,17 @@ async fn nothing_deployed_and_a_failing_model_are_told_apart() {
     let overflow = json!({"features": {"a": [3e38, 1], "b": [3e38, 1]}});
     let reply = app.post("/api/v1/inference/sum", &overflow).await;
     reply.check(500, "INFERENCE_ERROR", "prediction.y");
+    let loaded = app.get("/api/v1/server").await.json()["models"].clone();
+    let sum = loaded.as_array().unwrap().iter().find(|model| model["model"] == "sum").unwrap();
+    assert_eq!(sum["errors"], 1, "a rollout would be judged by it: {sum}");
+
+    // What the caller sent is no failure of the model: this runtime has no such integers.
+    app.serve("identity", "1.0.0", "identity-int64.onnx").await;
+    let too_large = json!({"features": {"x": [5_000_000_000_i64, 0, 0]}});
+    app.post("/api/v1/inference/identity", &too_large).await.check(400, "SCHEMA_VALIDATION_ERROR", "x");
+    let loaded = app.get("/api/v1/server").await.json()["models"].clone();
+    let identity = loaded.as_array().unwrap().iter().find(|model| model["model"] == "identity").unwrap();
+    assert_eq!(identity["errors"], 0, "{identity}");
 }
 
 #[tokio::test]

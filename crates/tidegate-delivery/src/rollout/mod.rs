@@ -97,8 +97,11 @@ pub enum Outcome {
         samples: u32,
         fault: Option<String>,
     },
-    /// What the candidate has answered since the switch.
-    Observed(Observation),
+    /// What the candidate has answered since the switch, and what the previous version had answered until then.
+    Observed {
+        candidate: Observation,
+        previous: Observation,
+    },
     /// What both versions have answered since the step began.
     Compared {
         baseline: ArmSummary,

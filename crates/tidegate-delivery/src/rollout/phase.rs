@@ -57,9 +57,10 @@ pub enum Work {
         version: VersionId,
         samples: u32,
     },
-    /// Report now and then what the version answers.
+    /// Report now and then what the version answers, and what the one before had answered.
     Observe {
         version: VersionId,
+        previous: Option<VersionId>,
     },
     /// Report now and then what both versions answered since the step began.
     Compare {
@@ -178,7 +179,7 @@ impl Phase {
                 candidate: version,
                 since: *since,
             }),
-            Self::Watching { .. } => Some(Work::Observe { version }),
+            Self::Watching { .. } => Some(Work::Observe { version, previous: plan.previous.clone() }),
             Self::Restoring { .. } => {
                 plan.previous.clone().map(|previous| Work::AwaitLoaded { version: previous })
             }

@@ -12,8 +12,8 @@ use super::{Effect, Event, EventKind, Observation, Outcome, Phase, Rollout, Rout
 use crate::config::Stages;
 use crate::report::ValidationReport;
 
-/// A candidate is rolled back when its failure rate is above this with 95 % confidence.
-const MAX_FAILURE_RATE: f64 = 0.01;
+/// By how much more than the previous version's a candidate's failure rate may be, after a switch.
+const MAX_FAILURE_RATE_INCREASE: f64 = 0.01;
 
 /// Fewer failures than this decide nothing, however small the number of requests.
 const MIN_FAILURES: u64 = 3;
@@ -110,7 +110,9 @@ impl Stepper {
             (Phase::SmokeTesting, Outcome::SmokeTested { fault: Some(fault), .. }) => {
                 self.fail(format!("the smoke test failed: {fault}"));
             }
-            (Phase::Watching { .. }, Outcome::Observed(seen)) => self.observed(seen),
+            (Phase::Watching { .. }, Outcome::Observed { candidate, previous }) => {
+                self.observed(candidate, previous);
+            }
             (Phase::Shifting { .. }, Outcome::Compared { baseline, candidate }) => {
                 self.compared(&baseline, &candidate);
             }
@@ -164,21 +166,23 @@ impl Stepper {
         self.record("switched", &message, evidence);
     }
 
-    /// Rolls back on evidence: the lower end of the Wilson interval lies above what is tolerated.
-    fn observed(&mut self, seen: Observation) {
-        let lower = wilson_lower_bound(seen);
-        if seen.failures < MIN_FAILURES || lower <= MAX_FAILURE_RATE {
+    /// Rolls back on evidence: the lower end of the candidate's interval lies above what the previous version's allows.
+    fn observed(&mut self, seen: Observation, previous: Observation) {
+        let (lower, _) = wilson_interval(seen);
+        let tolerated = MAX_FAILURE_RATE_INCREASE + wilson_interval(previous).1;
+        if seen.failures < MIN_FAILURES || lower <= tolerated {
             return;
         }
         let cause = format!(
-            "the new version failed {} of {} requests: more than {:.0} % with 95 % confidence",
+            "the new version failed {} of {} requests, the previous one {} of {}: more than {:.1} % with 95 % confidence",
             seen.failures,
             seen.requests,
-            MAX_FAILURE_RATE * 100.0
+            previous.failures,
+            previous.requests,
+            tolerated * 100.0
         );
         let evidence = json!({
-            "requests": seen.requests, "failures": seen.failures,
-            "failureRateLowerBound": lower, "threshold": MAX_FAILURE_RATE,
+            "candidate": seen, "previous": previous, "failureRateLowerBound": lower, "tolerated": tolerated,
         });
         self.roll_back(cause, evidence);
     }
@@ -250,17 +254,19 @@ impl Stepper {
     }
 }
 
-/// The lower end of the 95 % score interval of a proportion (Wilson 1927, one-sided z = 1.645).
-fn wilson_lower_bound(seen: Observation) -> f64 {
+/// The ends of the 95 % score interval of a proportion (Wilson 1927; z = 1.645 on each side). Nothing seen counts as no
+/// failures: (0, 0).
+fn wilson_interval(seen: Observation) -> (f64, f64) {
     const Z: f64 = 1.645;
     if seen.requests == 0 {
-        return 0.0;
+        return (0.0, 0.0);
     }
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     let (n, p) = (seen.requests as f64, seen.failures as f64 / seen.requests as f64);
     let centre = p + Z * Z / (2.0 * n);
     let margin = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    (centre - margin) / (1.0 + Z * Z / n)
+    let scale = 1.0 + Z * Z / n;
+    ((centre - margin) / scale, (centre + margin) / scale)
 }
 
 #[cfg(test)]

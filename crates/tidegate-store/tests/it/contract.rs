@@ -44,6 +44,7 @@ fn all() -> Vec<Case> {
         leases::one_of_many_acquires,
         inferences::reads_back_what_was_recorded,
         inferences::a_request_is_recorded_once,
+        inferences::old_requests_are_deleted_oldest_first,
         feedback::labels_are_counted_by_version_and_a_later_one_replaces,
     ]
 }

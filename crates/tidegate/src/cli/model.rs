@@ -108,7 +108,12 @@ async fn register(args: &RegisterArgs) -> anyhow::Result<()> {
     for note in registered["notes"].as_array().into_iter().flatten() {
         say(format!("  {}", note.as_str().unwrap_or_default()));
     }
-    say(format!("next: tidegate deploy {}", text("name")));
+    let artifacts = registered["artifacts"].as_array();
+    if artifacts.is_some_and(|artifacts| artifacts.iter().any(|artifact| artifact["format"] == "Onnx")) {
+        say(format!("next: tidegate deploy {}", text("name")));
+    } else {
+        say("no file of it can run yet: register the next version with an .onnx file to deploy it");
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tidegate_api::{
-    CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
+    ANONYMOUS, CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
 };
 use tidegate_core::{DeploymentId, DeploymentStatus, Route, VersionId};
 use tidegate_delivery::{Command, EventKind, Phase, Plan, Rollout};
@@ -127,6 +127,9 @@ fn why_not(rollout: &Rollout, by: &str, command: &DeploymentCommand) -> Option<S
         }
         DeploymentCommand::Approve if rollout.phase != Phase::AwaitingApproval => {
             Some(format!("the deployment is {phase}; it waits for no approval"))
+        }
+        DeploymentCommand::Approve if by == ANONYMOUS => {
+            Some("say who approves: send the header X-Tidegate-User".to_owned())
         }
         DeploymentCommand::Approve if by == rollout.plan.initiated_by => {
             Some(format!("`{by}` asked for this deployment; somebody else must approve it"))

@@ -47,7 +47,9 @@ impl Controller {
                 let fault = self.smoke_test(&version, samples).await.err();
                 Outcome::SmokeTested { samples, fault }
             }
-            Work::Observe { version } => return self.observe(&version, epoch, outcomes).await,
+            Work::Observe { version, previous } => {
+                return self.observe(&version, previous.as_ref(), epoch, outcomes).await;
+            }
             Work::Compare { baseline, candidate, since } => {
                 let step = Step { deployment, baseline, candidate, since };
                 return self.compare(&step, epoch, outcomes).await;
@@ -174,14 +176,22 @@ impl Controller {
         }
     }
 
-    /// Reports what the version has answered since now, until aborted.
-    async fn observe(&self, version_id: &VersionId, epoch: u64, outcomes: &mpsc::Sender<(u64, Outcome)>) {
+    /// Reports what the version has answered since now, until aborted; the previous one has had its traffic before.
+    async fn observe(
+        &self,
+        version_id: &VersionId,
+        previous: Option<&VersionId>,
+        epoch: u64,
+        outcomes: &mpsc::Sender<(u64, Outcome)>,
+    ) {
+        let observation =
+            |ArmSummary { requests, failures, .. }: ArmSummary| Observation { requests, failures };
+        let previous = previous.map(|previous| observation(self.answered(previous))).unwrap_or_default();
         let start = self.answered(version_id);
         loop {
             tokio::time::sleep(OBSERVE_INTERVAL).await;
-            let answered = self.answered(version_id).since(&start);
-            let seen = Observation { requests: answered.requests, failures: answered.failures };
-            if outcomes.send((epoch, Outcome::Observed(seen))).await.is_err() {
+            let candidate = observation(self.answered(version_id).since(&start));
+            if outcomes.send((epoch, Outcome::Observed { candidate, previous })).await.is_err() {
                 return;
             }
         }

@@ -7,6 +7,7 @@
 )]
 
 mod canary;
+mod cli;
 mod crash;
 mod lifecycle;
 mod predict;

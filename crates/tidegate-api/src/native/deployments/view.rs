@@ -32,6 +32,8 @@ pub(crate) struct DeploymentView {
     status: DeploymentStatus,
     /// Finer than the status: `Loading`, `SmokeTesting`, `Watching`, ...
     phase: Option<&'static str>,
+    /// Since when nothing moves forward by itself.
+    paused_at: Option<Timestamp>,
     progress_percentage: u8,
     traffic_percentage: u8,
     initiated_by: String,
@@ -59,7 +61,8 @@ impl DeploymentView {
             model_name: names.model(context, &record.model_id).await?,
             version: names.number(context, &record.version_id).await?,
             previous_version,
-            phase: rollout.map(|rollout| rollout.phase.name()),
+            phase: rollout.as_ref().map(|rollout| rollout.phase.name()),
+            paused_at: rollout.and_then(|rollout| rollout.paused_at),
             deployment_id: record.id.to_string(),
             model_id: record.model_id.to_string(),
             version_id: record.version_id.to_string(),

@@ -23,7 +23,8 @@ impl Upload<'_> {
             Ok(converted) => converted,
             Err(error) => return Ok(Some(format!("`{}` was not converted to ONNX: {error}", archive.name))),
         };
-        let name = format!("{}.onnx", archive.name.trim_end_matches(".pt"));
+        let stem = archive.name.rsplit_once('.').map_or(archive.name.as_str(), |(stem, _)| stem);
+        let name = format!("{stem}.onnx");
         let note = format!(
             "`{}` was converted to `{name}`, which runs: {} nodes, {} parameters",
             archive.name, converted.n_nodes, converted.n_parameters

@@ -29,7 +29,8 @@ impl Stepper {
     }
 
     fn promote(&mut self, by: &str) {
-        let why = format!("{by} promoted without waiting for evidence");
+        let was_paused = if self.rollout.paused_at.is_some() { ", which ends the pause" } else { "" };
+        let why = format!("{by} promoted without waiting for evidence{was_paused}");
         let evidence = json!({"by": by});
         match self.rollout.phase {
             Phase::Shifting { step, .. } => self.take_step(step + 1, &why, evidence),
@@ -55,7 +56,8 @@ impl Stepper {
         let Some(paused_at) = self.rollout.paused_at.take() else { return };
         let paused_for: SignedDuration = self.at.duration_since(paused_at);
         self.rollout.phase.postpone(paused_for);
-        self.record("resumed", &format!("{by} resumed after {paused_for:#}"), json!({"by": by}));
+        let seconds = paused_for.as_secs();
+        self.record("resumed", &format!("{by} resumed after {seconds} s"), json!({"by": by}));
     }
 
     fn rollback_asked(&mut self, cause: String, by: &str, previous_is_warm: bool) {

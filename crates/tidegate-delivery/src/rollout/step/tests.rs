@@ -243,10 +243,23 @@ fn a_failing_version_is_rolled_back_by_itself_but_not_on_thin_evidence() {
         (Observation { requests: 100, failures: 10 }, true),
         (Observation { requests: 100_000, failures: 900 }, false),
     ];
-    for (seen, expected) in cases {
+    let previous = Observation { requests: 100_000, failures: 0 };
+    for (candidate, expected) in cases {
         let mut world = World::switched(Some("old"));
-        world.outcome(Outcome::Observed(seen));
-        assert_eq!(world.rollout.status() == DeploymentStatus::RolledBack, expected, "{seen:?}");
+        world.outcome(Outcome::Observed { candidate, previous });
+        assert_eq!(world.rollout.status() == DeploymentStatus::RolledBack, expected, "{candidate:?}");
+    }
+}
+
+/// Found by use: a canary had been shown no worse at 3 % failures on both sides, and the watch then rolled it back.
+#[test]
+fn a_version_that_fails_no_more_than_the_one_before_is_kept() {
+    let candidate = Observation { requests: 1_842, failures: 55 };
+    for (previous, expected) in [((2_000, 62), false), ((2_000, 2), true), ((0, 0), true)] {
+        let previous = Observation { requests: previous.0, failures: previous.1 };
+        let mut world = World::switched(Some("old"));
+        world.outcome(Outcome::Observed { candidate, previous });
+        assert_eq!(world.rollout.status() == DeploymentStatus::RolledBack, expected, "{previous:?}");
     }
 }
 
@@ -381,10 +394,10 @@ fn any_event() -> impl Strategy<Value = EventKind> {
         Just(current(Outcome::LoadFailed { reason: text() })),
         Just(current(Outcome::SmokeTested { samples: 1, fault: None })),
         Just(current(Outcome::SmokeTested { samples: 1, fault: Some(text()) })),
-        (0u64..50, 0u64..50).prop_map(move |(n, f)| current(Outcome::Observed(Observation {
-            requests: n.max(f),
-            failures: f
-        }))),
+        (0u64..50, 0u64..50).prop_map(move |(n, f)| current(Outcome::Observed {
+            candidate: Observation { requests: n.max(f), failures: f },
+            previous: Observation::default(),
+        })),
         (0u64..20).prop_map(|epoch| EventKind::Outcome {
             epoch,
             outcome: Outcome::Loaded { detail: String::new() }

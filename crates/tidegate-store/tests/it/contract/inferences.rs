@@ -26,6 +26,17 @@ fn record(id: &str, seconds: i64) -> InferenceRecord {
     }
 }
 
+pub async fn old_requests_are_deleted_oldest_first(bench: Arc<Bench>) {
+    let inferences = &bench.store.inferences;
+    let records: Vec<_> = (0..5).map(|second| record(&format!("r{second}"), second)).collect();
+    inferences.record(&records).await.unwrap();
+    assert_eq!(inferences.delete_before(at(4), 3).await.unwrap(), 3);
+    assert_eq!(inferences.delete_before(at(4), 3).await.unwrap(), 1);
+    assert_eq!(inferences.delete_before(at(4), 3).await.unwrap(), 0);
+    let left = inferences.recent("m", 10).await.unwrap();
+    assert_eq!(left.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>(), ["r4"]);
+}
+
 pub async fn reads_back_what_was_recorded(bench: Arc<Bench>) {
     let inferences = &bench.store.inferences;
     let full = record("full", 0);
