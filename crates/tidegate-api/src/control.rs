@@ -20,11 +20,13 @@ pub struct NewDeployment {
 pub trait DeploymentControl: Send + Sync {
     async fn create(&self, new: NewDeployment) -> Result<DeploymentRecord, CreateDeploymentError>;
 
+    /// Refused when there is no version to go back to, unless `force`: then nothing serves.
     async fn rollback(
         &self,
         id: &DeploymentId,
         by: &str,
         reason: &str,
+        force: bool,
     ) -> Result<DeploymentRecord, CommandError>;
 
     async fn command(

@@ -18,13 +18,16 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{SystemClock, system_ids};
 use crate::config::{Config, mask_password};
 use crate::controller::{Controller, ControllerParts, ControllerSettings, Placement};
-use crate::inference_log;
+use crate::{inference_log, listener};
 
 const MIB: u64 = 1024 * 1024;
 
 /// Uploads that are not part of a version after this long were cut off; their files are removed.
 const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(1);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How long the last rows of the inference log may take to be written at shutdown.
+const LOG_GRACE: Duration = Duration::from_secs(5);
 
 /// A server that answers; [`RunningServer::shutdown`] ends it.
 pub struct RunningServer {
@@ -39,7 +42,6 @@ pub struct RunningServer {
     stop_background: CancellationToken,
     background: Vec<JoinHandle<()>>,
     log_writer: JoinHandle<()>,
-    grace: Duration,
 }
 
 impl RunningServer {
@@ -80,14 +82,16 @@ impl RunningServer {
         };
 
         let address = config.server.listen;
-        let listener = TcpListener::bind(address).await.with_context(|| {
+        let socket = TcpListener::bind(address).await.with_context(|| {
             format!(
                 "failed to listen on {address}; is another server there? `--listen HOST:PORT` chooses another"
             )
         })?;
-        let address = listener.local_addr()?;
+        let address = socket.local_addr()?;
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
-        let http = tokio::spawn(serve_http(listener, tidegate_api::router(state), stop_http.clone()));
+        let grace = Duration::from_secs(config.server.shutdown_grace_s);
+        let router = tidegate_api::router(state);
+        let http = tokio::spawn(listener::serve(socket, router, stop_http.clone(), grace));
         let log_writer = tokio::spawn(inference_log::run(Arc::clone(&store), rows));
         let background = vec![
             tokio::spawn(controller.run(stop_background.clone())),
@@ -105,7 +109,6 @@ impl RunningServer {
                 stop_background.clone(),
             )),
         ];
-        let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let running = Self {
             address,
             store,
@@ -116,7 +119,6 @@ impl RunningServer {
             stop_background,
             background,
             log_writer,
-            grace,
         };
         tracing::info!(
             %address,
@@ -131,17 +133,13 @@ impl RunningServer {
     pub async fn shutdown(self) {
         self.readiness.set(Phase::Stopping);
         self.stop_http.cancel();
-        let abort = self.http.abort_handle();
-        if tokio::time::timeout(self.grace, self.http).await.is_err() {
-            tracing::warn!(grace = ?self.grace, "requests were still running after the grace period; cutting them off");
-            abort.abort();
-        }
+        let _ = self.http.await;
         self.stop_background.cancel();
         for task in self.background {
             let _ = task.await;
         }
         self.server.shutdown().await;
-        if tokio::time::timeout(self.grace, self.log_writer).await.is_err() {
+        if tokio::time::timeout(LOG_GRACE, self.log_writer).await.is_err() {
             tracing::warn!("the inference log could not be written in time");
         }
         self.store.close().await;
@@ -206,13 +204,6 @@ fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Se
         default_strategy: config.deployments.default_strategy,
         ..Settings::with_cache_dir(cache_dir)
     })
-}
-
-async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the listener failed");
-    }
 }
 
 /// Loads what the routes name, says when that is done, and follows them from then on.

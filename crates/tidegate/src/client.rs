@@ -117,10 +117,24 @@ impl Client {
         let part =
             Part::file(image).await.with_context(|| format!("failed to open `{}`", image.display()))?;
         let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
-        let request = self.request(Method::POST, &format!("/api/v1/inference/{model}?{query}"))?;
+        let request =
+            self.request(Method::POST, &format!("/api/v1/inference/{}?{query}", Self::segment(model)))?;
         let request = request.header("accept", "application/zip").multipart(Form::new().part("image", part));
         let response = self.send(request).await?;
         Ok(response.bytes().await?.to_vec())
+    }
+
+    /// A name as one segment of a path, whatever is in it.
+    pub fn segment(name: &str) -> String {
+        const PLAIN: &[u8] = b"-_.~";
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || PLAIN.contains(&byte);
+        // `.` and `..` would be resolved away.
+        let dots_only = name.bytes().all(|byte| byte == b'.');
+        let encode = |byte: u8| match is_plain(byte) && !dots_only {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        };
+        name.bytes().map(encode).collect()
     }
 
     fn request(&self, method: Method, path: &str) -> anyhow::Result<reqwest::RequestBuilder> {

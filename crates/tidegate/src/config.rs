@@ -78,9 +78,25 @@ pub struct ArtifactsConfig {
 pub struct S3Config {
     pub endpoint: Option<String>,
     pub region: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
     pub access_key_id: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
     pub secret_access_key: Option<String>,
     pub allow_http: bool,
+}
+
+/// A key of digits only arrives as a number from the environment; it is a text all the same, and no error shows it.
+fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum TextOrNumber {
+        Text(String),
+        Number(u64),
+    }
+    Ok(Option::<TextOrNumber>::deserialize(deserializer)?.map(|value| match value {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
+    }))
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -201,22 +217,22 @@ impl Default for LogConfig {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ConfigFlags {
     /// The configuration file [default: ./tidegate.toml where it exists]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where database, artifacts and caches are kept [default: ./tidegate-data]
-    #[arg(long, value_name = "FOLDER", global = true)]
+    #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// The database: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL")]
     pub database: Option<String>,
     /// The artifact store: a folder or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "LOCATION", global = true)]
+    #[arg(long, value_name = "LOCATION")]
     pub artifacts: Option<String>,
     /// What runs models: auto, onnxruntime or rten
-    #[arg(long, value_name = "ENGINE", global = true)]
+    #[arg(long, value_name = "ENGINE")]
     pub engine: Option<RuntimeChoice>,
     /// The address to listen on [default: 127.0.0.1:5000]
-    #[arg(long, value_name = "HOST:PORT", global = true)]
+    #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,
 }
 
@@ -235,7 +251,30 @@ impl Config {
             .merge(Env::prefixed("TIDEGATE_").split("__").ignore(&NOT_SETTINGS));
         let mut config: Config = figment.extract().map_err(|error| anyhow::anyhow!(explain(error, &file)))?;
         config.apply(flags);
+        config.check_ranges()?;
         Ok(config)
+    }
+
+    /// Refuses numbers that make no sense, by key.
+    fn check_ranges(&self) -> anyhow::Result<()> {
+        let workers = self.runtime.workers.map_or(1, |workers| workers as u64);
+        let ranges = [
+            ("server.shutdown_grace_s", self.server.shutdown_grace_s, 0, 3600),
+            ("server.max_request_mib", self.server.max_request_mib, 1, 4096),
+            ("server.max_image_megapixels", self.server.max_image_megapixels, 1, 10_000),
+            ("artifacts.max_artifact_mib", self.artifacts.max_artifact_mib, 1, 1024 * 1024),
+            ("runtime.workers", workers, 1, 1024),
+            ("runtime.queue_limit", self.runtime.queue_limit as u64, 1, 1_000_000),
+            ("deployments.max_concurrent", self.deployments.max_concurrent as u64, 1, 10_000),
+            ("deployments.lease_s", self.deployments.lease_s, 1, 3600),
+            ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
+        ];
+        for (key, value, min, max) in ranges {
+            if !(min..=max).contains(&value) {
+                bail!("configuration key `{key}` is {value}; give {min} to {max}");
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, flags: &ConfigFlags) {
@@ -327,13 +366,18 @@ impl Config {
 
 /// A database URL without its password, for logs.
 pub fn mask_password(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => {
-            let masked = parsed.set_password(Some("********")).is_ok();
-            if masked { parsed.to_string() } else { "********".to_owned() }
-        }
-        _ => url.to_owned(),
+    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
+    if parsed.password().is_some() && parsed.set_password(Some("********")).is_err() {
+        return "********".to_owned();
     }
+    // libpq's spelling puts it among the parameters.
+    if parsed.query_pairs().any(|(key, _)| key == "password") {
+        let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+        let shown =
+            pairs.iter().map(|(key, value)| (key, if key == "password" { "********" } else { value }));
+        parsed.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    parsed.to_string()
 }
 
 /// Which key is wrong, where it was set, and why: one line each.
@@ -425,6 +469,21 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         assert_eq!(mask_password("postgres://u:secret@h/d"), "postgres://u:********@h/d");
+        assert_eq!(
+            mask_password("postgres://u@h/d?password=secret&x=1"),
+            "postgres://u@h/d?password=********&x=1"
+        );
         assert_eq!(mask_password("sqlite://a.db"), "sqlite://a.db");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_key() {
+        for (toml, key) in [
+            ("[server]\nmax_request_mib = 99999999999999999", "server.max_request_mib"),
+            ("[runtime]\nworkers = 0", "runtime.workers"),
+        ] {
+            let message = load_text(toml).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{key}`")), "{message}");
+        }
     }
 }

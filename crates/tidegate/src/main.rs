@@ -11,6 +11,7 @@ mod clock;
 mod config;
 mod controller;
 mod inference_log;
+mod listener;
 mod local;
 mod logging;
 

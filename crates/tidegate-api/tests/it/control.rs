@@ -92,6 +92,7 @@ impl DeploymentControl for FakeControl {
         id: &DeploymentId,
         by: &str,
         reason: &str,
+        _force: bool,
     ) -> Result<DeploymentRecord, CommandError> {
         let mut record = self.store.deployments.get(id).await?.ok_or(CommandError::NotFound)?;
         if record.status == DeploymentStatus::RolledBack {

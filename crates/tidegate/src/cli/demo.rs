@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{deploy, model, predict, say};
 use crate::app::RunningServer;
 use crate::client::{ApiError, Client, DeployRequest};
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, ConfigFlags, LogConfig};
 use crate::logging;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,6 +26,8 @@ pub struct DemoArgs {
     /// Where the prediction goes
     #[arg(long, short, value_name = "FOLDER", default_value = "tidegate-output")]
     output_dir: PathBuf,
+    #[command(flatten)]
+    pub config: ConfigFlags,
 }
 
 pub async fn run(args: &DemoArgs, config: Config) -> anyhow::Result<()> {

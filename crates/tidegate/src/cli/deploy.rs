@@ -56,7 +56,7 @@ pub struct DeploymentsArgs {
 pub struct CommandArgs {
     /// A deployment's id, or a model's name: its newest deployment
     target: String,
-    /// Where, when a model is named [default: the newest deployment anywhere]
+    /// Where, when a model is named [default: the server's]
     #[arg(long)]
     environment: Option<String>,
     #[command(flatten)]
@@ -70,9 +70,12 @@ pub struct RollbackArgs {
     /// Why; kept in the event log
     #[arg(long, default_value = "asked for on the command line")]
     reason: String,
-    /// Where, when a model is named [default: the newest deployment anywhere]
+    /// Where, when a model is named [default: the server's]
     #[arg(long)]
     environment: Option<String>,
+    /// Also when there is no version before: nothing serves then
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     server: ServerFlag,
 }
@@ -108,7 +111,7 @@ pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&str, &str))
     let mut after = 0;
     loop {
         // The state first: whatever it says, its events are then there to read.
-        let deployment = client.get(&format!("/api/v1/deployments/{id}")).await?;
+        let deployment = client.get(&format!("/api/v1/deployments/{}", Client::segment(id))).await?;
         let told = tell_events(client, id, after, |event| {
             let text = |key: &str| event[key].as_str().unwrap_or_default();
             tell(text("kind"), text("message"));
@@ -134,7 +137,9 @@ async fn tell_events(
     after: u64,
     mut tell: impl FnMut(&Value),
 ) -> anyhow::Result<Option<u64>> {
-    let page = client.get(&format!("/api/v1/deployments/{id}/events?after={after}&limit=100")).await?;
+    let page = client
+        .get(&format!("/api/v1/deployments/{}/events?after={after}&limit=100", Client::segment(id)))
+        .await?;
     let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
     events.iter().for_each(&mut tell);
     Ok(events.last().and_then(|event| event["seq"].as_u64()))
@@ -143,7 +148,7 @@ async fn tell_events(
 pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
     if let Some(id) = &args.deployment {
-        let deployment = client.get(&format!("/api/v1/deployments/{id}")).await?;
+        let deployment = client.get(&format!("/api/v1/deployments/{}", Client::segment(id))).await?;
         say(serde_json::to_string_pretty(&deployment)?);
         let mut after = 0;
         while let Some(last) = tell_events(&client, id, after, |event| {
@@ -192,8 +197,9 @@ async fn list(
 pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
     let id = resolve(&client, &args.target, args.environment.as_deref()).await?;
-    let body = json!({"reason": args.reason});
-    let answer = client.post(&format!("/api/v1/deployments/{id}/rollback"), &body).await?;
+    let body = json!({"reason": args.reason, "force": args.force});
+    let answer =
+        client.post(&format!("/api/v1/deployments/{}/rollback", Client::segment(&id)), &body).await?;
     let text = |key: &str| answer[key].as_str().unwrap_or("nothing");
     say(format!("{id} is {}; {} serves", text("status"), text("currentVersion")));
     Ok(())
@@ -203,10 +209,12 @@ pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
 pub async fn command(verb: &str, args: &CommandArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
     let id = resolve(&client, &args.target, args.environment.as_deref()).await?;
-    let deployment = client.post(&format!("/api/v1/deployments/{id}/{verb}"), &json!({})).await?;
+    let deployment =
+        client.post(&format!("/api/v1/deployments/{}/{verb}", Client::segment(&id)), &json!({})).await?;
     let text = |key: &str| deployment[key].as_str().unwrap_or_default();
     let share = &deployment["trafficPercentage"];
-    say(format!("{id} is {} ({}), {share} % of the traffic", text("status"), text("phase")));
+    let paused = if deployment["pausedAt"].is_null() { "" } else { ", paused" };
+    say(format!("{id} is {} ({}{paused}), {share} % of the traffic", text("status"), text("phase")));
     Ok(())
 }
 
@@ -218,6 +226,8 @@ async fn resolve(client: &Client, target: &str, environment: Option<&str>) -> an
 }
 
 async fn newest_of_model(client: &Client, model: &str, environment: Option<&str>) -> anyhow::Result<String> {
+    let server = client.get("/api/v1/server").await?;
+    let environment = environment.or(server["defaultEnvironment"].as_str());
     let listed = list(client, Some(model), environment, 50).await?;
     // What failed or was rolled back before has nothing left to roll back.
     let newest = listed.iter().find(|deployment| {

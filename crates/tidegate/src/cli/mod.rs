@@ -37,14 +37,12 @@ Settings come from ./tidegate.toml, TIDEGATE_... variables and flags; `tidegate 
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    #[command(flatten)]
-    config: ConfigFlags,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the server: API at /api/v1, Swagger UI at /swagger
-    Serve,
+    Serve(ConfigFlags),
     /// Run the whole story once: register an example, deploy it, predict an image, show what came out
     Demo(demo::DemoArgs),
     /// Register, list, show and archive models
@@ -69,7 +67,7 @@ enum Command {
     /// Find what a model finds in an image: writes mask, overlay, probabilities and metadata
     Predict(predict::PredictArgs),
     /// Print the settings in force, as a tidegate.toml
-    Config,
+    Config(ConfigFlags),
 }
 
 /// Which server a command talks to.
@@ -103,10 +101,9 @@ pub fn run() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let flags = &cli.config;
     match cli.command {
-        Command::Serve => serve::run(&Config::load(flags)?).await,
-        Command::Demo(args) => demo::run(&args, Config::load(flags)?).await,
+        Command::Serve(flags) => serve::run(&Config::load(&flags)?).await,
+        Command::Demo(args) => demo::run(&args, Config::load(&args.config)?).await,
         Command::Model(command) => model::run(command).await,
         Command::Deploy(args) => deploy::deploy(&args).await,
         Command::Deployments(args) => deploy::deployments(&args).await,
@@ -116,9 +113,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Pause(args) => deploy::command("pause", &args).await,
         Command::Resume(args) => deploy::command("resume", &args).await,
         Command::Cancel(args) => deploy::command("cancel", &args).await,
-        Command::Predict(args) => predict::run(&args, flags).await,
-        Command::Config => {
-            say(Config::load(flags)?.to_toml()?.trim_end());
+        Command::Predict(args) => predict::run(&args).await,
+        Command::Config(flags) => {
+            say(Config::load(&flags)?.to_toml()?.trim_end());
             Ok(())
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tidegate_geo::ModelItem;
 
 use super::{ServerFlag, say};
+use crate::client::Client;
 
 #[derive(Subcommand)]
 pub enum ModelCommand {
@@ -82,7 +83,7 @@ pub async fn run(command: ModelCommand) -> anyhow::Result<()> {
         ModelCommand::List(args) => list(&args).await,
         ModelCommand::Show(args) => show(&args).await,
         ModelCommand::Archive(args) => {
-            args.server.client()?.delete(&format!("/api/v1/models/{}", args.model)).await?;
+            args.server.client()?.delete(&format!("/api/v1/models/{}", Client::segment(&args.model))).await?;
             say(format!("archived {}", args.model));
             Ok(())
         }
@@ -196,7 +197,8 @@ fn fields_given<'a>(
 }
 
 async fn show(args: &NamedArgs) -> anyhow::Result<()> {
-    let model = args.server.client()?.get(&format!("/api/v1/models/{}", args.model)).await?;
+    let model =
+        args.server.client()?.get(&format!("/api/v1/models/{}", Client::segment(&args.model))).await?;
     say(serde_json::to_string_pretty(&model)?);
     Ok(())
 }

@@ -48,11 +48,13 @@ pub struct PredictArgs {
     gsd: Option<f64>,
     #[command(flatten)]
     server: ServerFlag,
+    #[command(flatten)]
+    config: ConfigFlags,
 }
 
-pub async fn run(args: &PredictArgs, flags: &ConfigFlags) -> anyhow::Result<()> {
+pub async fn run(args: &PredictArgs) -> anyhow::Result<()> {
     match (&args.stac, &args.model) {
-        (Some(item), _) => run_locally(args, item, &Config::load(flags)?).await,
+        (Some(item), _) => run_locally(args, item, &Config::load(&args.config)?).await,
         (None, Some(model)) => run_on_server(args, model).await,
         (None, None) => anyhow::bail!("name a deployed model with --model, or a STAC item with --stac"),
     }

@@ -86,9 +86,15 @@ impl DeploymentControl for Controller {
         id: &DeploymentId,
         by: &str,
         reason: &str,
+        force: bool,
     ) -> Result<DeploymentRecord, CommandError> {
         let record = self.record(id).await.map_err(command_error)?;
         self.refuse_if_past(&record, "roll back").await?;
+        if record.traffic_percentage > 0 && record.previous_version_id.is_none() && !force {
+            let reason = "there is no version before it to go back to; deploy another one, or force the rollback: then \
+                          nothing serves";
+            return Err(CommandError::Refused { reason: reason.to_owned() });
+        }
         let event = |rollout: &Rollout, route: Option<&Route>| {
             still_serving(rollout, route).then(|| rollback_event(by, reason, rollout, route))
         };

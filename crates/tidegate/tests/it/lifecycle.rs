@@ -169,6 +169,22 @@ async fn rollback_after_the_old_version_was_unloaded_loads_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_version_is_only_taken_out_of_traffic_by_force() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let api = &server.api;
+    register_versions(api, &[1]).await;
+    let first = api.deploy(MODEL, "1.0.0").await;
+    let rollback = format!("/api/v1/deployments/{first}/rollback");
+    let refused = api.post(&rollback, &json!({})).await;
+    assert_eq!((refused.status, refused.code()), (409, "CONFLICT"), "{}", refused.body);
+    assert_eq!(answered_version(api).await, Ok(1));
+    api.post(&rollback, &json!({"force": true, "reason": "it must not answer"})).await.expect(200);
+    let nobody = api.post(INFER, &json!({"features": {"x": [0.0]}})).await;
+    assert_eq!((nobody.status, nobody.code()), (503, "SERVICE_UNAVAILABLE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_cannot_predict_never_gets_traffic() {
     let installation = Installation::new();
     let server = installation.start().await;

@@ -15,6 +15,16 @@ use crate::extract::{ApiPath, MaybeJson, Principal};
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct RollbackRequest {
+    /// For the event log.
+    reason: Option<String>,
+    /// Also when there is no version to go back to: nothing serves then.
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct CommandRequest {
     /// For the event log.
     reason: Option<String>,
@@ -37,17 +47,18 @@ pub(crate) struct RollbackResponse {
 #[utoipa::path(post, path = "/api/v1/deployments/{id}/rollback",
     operation_id = "rollbackDeployment", tag = "deployments",
     params(("id" = String, Path)),
-    request_body(content = Option<CommandRequest>), responses((status = 200, body = RollbackResponse),
+    request_body(content = Option<RollbackRequest>), responses((status = 200, body = RollbackResponse),
     (status = 404, body = ErrorBody),
     (status = 409, description = "There is nothing to go back to", body = ErrorBody)))]
 pub(crate) async fn rollback(
     State(context): State<Context>,
     principal: Principal,
     ApiPath(id): ApiPath<String>,
-    MaybeJson(body): MaybeJson<CommandRequest>,
+    MaybeJson(body): MaybeJson<RollbackRequest>,
 ) -> Result<Json<RollbackResponse>, ApiError> {
-    let reason = reason(body, "asked for through the API")?;
-    let record = context.control.rollback(&DeploymentId::new(id), &principal.0, &reason).await?;
+    let reason = reason(body.reason, "asked for through the API")?;
+    let id = DeploymentId::new(id);
+    let record = context.control.rollback(&id, &principal.0, &reason, body.force).await?;
     let mut names = Names::default();
     let previous_version = names.number(&context, &record.version_id).await?;
     let current_version = match current(&context, &record).await? {
@@ -75,7 +86,7 @@ pub(crate) async fn cancel(
     ApiPath(id): ApiPath<String>,
     MaybeJson(body): MaybeJson<CommandRequest>,
 ) -> Result<Json<DeploymentView>, ApiError> {
-    let reason = reason(body, "asked for through the API")?;
+    let reason = reason(body.reason, "asked for through the API")?;
     command(&context, id, &principal, DeploymentCommand::Cancel { reason }).await
 }
 
@@ -143,8 +154,8 @@ async fn command(
 
 const MAX_REASON: usize = 1000;
 
-fn reason(body: CommandRequest, default: &str) -> Result<String, ApiError> {
-    let reason = body.reason.unwrap_or_default();
+fn reason(given: Option<String>, default: &str) -> Result<String, ApiError> {
+    let reason = given.unwrap_or_default();
     if reason.chars().count() > MAX_REASON {
         return Err(ApiError::invalid("reason", format!("must be at most {MAX_REASON} characters")));
     }
