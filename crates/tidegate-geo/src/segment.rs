@@ -30,12 +30,16 @@ pub struct SegmentOptions {
     pub overlap_px: usize,
     /// Tiles per run, where the model takes any batch.
     pub batch: usize,
+    /// Pixels that the image may have once it is resampled to the model's resolution: `gsd_m` is the caller's word, and
+    /// a small file can become a huge scene by it.
+    pub max_work_pixels: u64,
 }
 
 impl Default for SegmentOptions {
-    /// 32 pixels of overlap hide the tile edges of a U-Net; more batch than 8 gains nothing on a CPU.
+    /// 32 pixels of overlap hide the tile edges of a U-Net; more batch than 8 gains nothing on a CPU; 100 million pixels
+    /// are about a gigabyte at work.
     fn default() -> Self {
-        Self { gsd_m: None, overlap_px: 32, batch: 8 }
+        Self { gsd_m: None, overlap_px: 32, batch: 8, max_work_pixels: 100_000_000 }
     }
 }
 
@@ -75,6 +79,10 @@ pub enum SegmentError {
         "{width} x {height} pixels of {n_channels} channels at the model's resolution do not fit in memory: check the ground resolution, or cut the image"
     )]
     TooLarge { width: usize, height: usize, n_channels: usize },
+    #[error(
+        "{width} x {height} pixels at the model's resolution are more than the {max_pixels} allowed: check the ground resolution `gsd`, or cut the image"
+    )]
+    TooManyPixels { width: usize, height: usize, max_pixels: u64 },
     #[error("failed to run the model")]
     Run(#[source] RunFault),
     #[error("the model's output has shape {actual:?}, expected {expected}")]
@@ -142,7 +150,7 @@ pub fn segment(
     let mut notes = Vec::new();
     let image_gsd_m = options.gsd_m.or_else(|| image.geo.as_ref()?.ground_resolution_m(image.height));
     let placement = place(image, item, options, image_gsd_m, &mut notes);
-    let (width, height) = work_size(image, item, &placement)?;
+    let (width, height) = work_size(image, item, options, &placement)?;
     let kernel = if placement == Placement::Resized { Kernel::Bilinear } else { Kernel::Sharp };
     let source = Source::new(image, item, (width, height), kernel, &mut notes)?;
     let plan = TilePlan::new(width, height, [item.input.height, item.input.width], overlap(&placement));
@@ -296,12 +304,25 @@ fn overlap(placement: &Placement) -> usize {
 const MAX_WORK_BYTES: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 
 /// Width and height of the image at the model's resolution.
-fn work_size(image: &Image, item: &ModelItem, placement: &Placement) -> Result<(usize, usize), SegmentError> {
+fn work_size(
+    image: &Image,
+    item: &ModelItem,
+    options: &SegmentOptions,
+    placement: &Placement,
+) -> Result<(usize, usize), SegmentError> {
     let (width, height) = match placement {
         Placement::Resized => return Ok((item.input.width, item.input.height)),
         Placement::Tiled { scale, .. } => (image.width as f64 * scale, image.height as f64 * scale),
     };
     let (width, height) = (width.round().max(1.0), height.round().max(1.0));
+    let max_pixels = options.max_work_pixels;
+    if width * height > max_pixels as f64 {
+        return Err(SegmentError::TooManyPixels {
+            width: width as usize,
+            height: height as usize,
+            max_pixels,
+        });
+    }
     let n_channels = item.output.channels.unwrap_or(1).max(1);
     if width * height * (item.input.n_bands + n_channels * size_of::<f32>()) as f64 > MAX_WORK_BYTES {
         return Err(SegmentError::TooLarge { width: width as usize, height: height as usize, n_channels });

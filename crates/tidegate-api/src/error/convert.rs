@@ -233,6 +233,9 @@ fn of_segment(error: &SegmentError) -> ApiError {
         SegmentError::TooLarge { .. } => {
             ApiError::new(ErrorCode::PayloadTooLarge, message.clone()).with_detail("image", message)
         }
+        SegmentError::TooManyPixels { .. } => {
+            ApiError::new(ErrorCode::PayloadTooLarge, message.clone()).with_detail("gsd", message)
+        }
         SegmentError::Unsupported { .. } => ApiError::new(ErrorCode::UnprocessableArtifact, message),
         SegmentError::Run(_) | SegmentError::OutputShape { .. } | SegmentError::OutputValues { .. } => {
             ApiError::new(ErrorCode::InferenceError, message)

@@ -83,6 +83,9 @@ async fn what_is_no_image_is_refused_before_it_costs_anything() {
     }
     let bad_option = app.post_raw(&format!("{PATH}?gsd=-1"), "image/png", tile()).await;
     bad_option.check(400, "VALIDATION_ERROR", "gsd");
+    // A kilometre per pixel makes a scene of terapixels of a small file.
+    let blown_up = app.post_raw(&format!("{PATH}?gsd=1000"), "image/png", tile()).await;
+    blown_up.check(413, "PAYLOAD_TOO_LARGE", "gsd");
     app.post_raw(&format!("{PATH}?gds=1"), "image/png", tile()).await.check(400, "VALIDATION_ERROR", "gds");
 }
 

@@ -48,7 +48,7 @@ proptest! {
         batch in 1usize..9,
     ) {
         let image = georeferenced(image(width, height), 0.5);
-        let options = SegmentOptions { gsd_m: None, overlap_px, batch };
+        let options = SegmentOptions { overlap_px, batch, ..SegmentOptions::default() };
         let segmentation = segment_by_pixel(&image, &item_with_gsd(side, 0.5), &options);
         let expected = expected(&image);
         prop_assert_eq!(segmentation.probabilities.len(), expected.len());
@@ -218,7 +218,7 @@ fn a_fixed_batch_is_always_full() {
             batches.push(tensor.shape()[0]);
             Ok::<_, RunFault>(pixel_model(&tensor, &[reddish]))
         };
-        let options = SegmentOptions { batch: 7, overlap_px, gsd_m: None };
+        let options = SegmentOptions { batch: 7, overlap_px, ..SegmentOptions::default() };
         let segmentation = segment(&image, &item, &options, &mut run, &mut |_| {}).unwrap();
         assert_eq!(segmentation.n_tiles, n_tiles);
         assert_eq!(batches, vec![4; n_tiles.div_ceil(4)]);
@@ -297,8 +297,17 @@ fn unusable_arguments_and_runtime_faults_are_errors() {
         assert!(matches!(fails(&good, &item(16), bad), SegmentError::InvalidOption { name: "gsd", .. }));
     }
     // A kilometre per pixel for a model of centimetres would need terabytes.
-    let far = SegmentOptions { gsd_m: Some(1000.0), ..options };
+    let far = SegmentOptions { gsd_m: Some(1000.0), max_work_pixels: u64::MAX, ..options };
     assert!(matches!(fails(&good, &item_with_gsd(16, 0.01), far), SegmentError::TooLarge { .. }));
+
+    // 16 x 16 pixels at 1 m are 32 x 32 for a model of 0.5 m.
+    let model = item_with_gsd(16, 0.5);
+    let limited = |max_work_pixels| SegmentOptions { gsd_m: Some(1.0), max_work_pixels, ..options };
+    assert!(matches!(fails(&good, &model, limited(1024)), SegmentError::Run(_)), "as many as allowed");
+    assert!(matches!(
+        fails(&good, &model, limited(1023)),
+        SegmentError::TooManyPixels { width: 32, height: 32, max_pixels: 1023 }
+    ));
 
     let mut json = item_json(16);
     json["properties"]["mlm:input"][0]["pre_processing_function"] =

@@ -110,6 +110,7 @@ pub(super) async fn predict(
     let options = SegmentOptions {
         gsd_m: parameters.gsd,
         overlap_px: parameters.overlap.unwrap_or(defaults.overlap_px),
+        max_work_pixels: context.settings.max_image_pixels,
         ..defaults
     };
     let asked = Asked {
