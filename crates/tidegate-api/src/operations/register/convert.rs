@@ -8,7 +8,7 @@ use tidegate_core::{Artifact, ArtifactFormat};
 use tidegate_geo::{DimOrder, ModelItem};
 use tidegate_torchscript::{ConvertError, Converted, Options};
 
-use super::{RegisterError, Upload};
+use super::{RegisterError, Upload, file_name};
 
 impl Upload<'_> {
     /// Adds the converted artifact and gives a note on it; where that is not possible, the note says why and what to do,
@@ -24,7 +24,7 @@ impl Upload<'_> {
             Err(error) => return Ok(Some(format!("`{}` was not converted to ONNX: {error}", archive.name))),
         };
         let stem = archive.name.rsplit_once('.').map_or(archive.name.as_str(), |(stem, _)| stem);
-        let name = format!("{stem}.onnx");
+        let name = onnx_name(stem);
         let note = format!(
             "`{}` was converted to `{name}`, which runs: {} nodes, {} parameters",
             archive.name, converted.n_nodes, converted.n_parameters
@@ -52,6 +52,14 @@ impl Upload<'_> {
     }
 }
 
+/// The stem with the extension, cut to what a file name may have. Checked names are ASCII, so any cut is between
+/// characters.
+fn onnx_name(stem: &str) -> String {
+    const EXTENSION: &str = ".onnx";
+    let stem = stem.get(..file_name::MAX_LENGTH - EXTENSION.len()).unwrap_or(stem);
+    format!("{}{EXTENSION}", stem.trim_end_matches('.'))
+}
+
 /// The shape of the model's input as its item says, any number of images at a time.
 fn input_shape(item: &ModelItem) -> Vec<i64> {
     let input = &item.input;
@@ -60,5 +68,20 @@ fn input_shape(item: &ModelItem) -> Vec<i64> {
     match input.dim_order {
         DimOrder::Bchw => vec![-1, bands, height, width],
         DimOrder::Bhwc => vec![-1, height, width, bands],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_converted_file_of_the_longest_name_can_be_stored() {
+        assert_eq!(onnx_name("unet"), "unet.onnx");
+        let dots = "a.".repeat(119);
+        for stem in ["a".repeat(237), dots] {
+            let name = onnx_name(&stem);
+            assert!(file_name::check(&name).is_ok(), "{name}");
+        }
     }
 }

@@ -44,6 +44,8 @@ const MAX_DESCRIPTION: usize = 10_000;
 const MAX_TAGS: usize = 50;
 const MAX_TAG: usize = 128;
 const MAX_OWNER: usize = 255;
+/// Pre-release and build included; longer ones fit no index of PostgreSQL (2.7 kB), and nobody could read them.
+const MAX_NUMBER: usize = 128;
 
 impl Draft {
     /// All faults at once. What the declaration lacks comes from the item.
@@ -128,15 +130,22 @@ fn name_of(given: Option<String>, stac: Option<&StacItem>) -> Result<ModelName, 
 fn number_of(given: Option<String>, stac: Option<&StacItem>) -> Result<SemVer, Fault> {
     match (given, stac) {
         (Some(text), _) => parse_number("version", &text),
-        (None, Some(stac)) => stac.item.version.clone().ok_or_else(|| {
-            Fault::new("version", "missing; give it in the metadata or as `/properties/version` of the item")
-        }),
+        (None, Some(stac)) => match &stac.item.version {
+            Some(number) => parse_number("/properties/version", &number.to_string()),
+            None => Err(Fault::new(
+                "version",
+                "missing; give it in the metadata or as `/properties/version` of the item",
+            )),
+        },
         (None, None) => Err(Fault::new("version", "missing; give a number such as `1.0.0`")),
     }
 }
 
-/// Semantic Versioning 2.0.0; the error shows how to write what was probably meant.
+/// Semantic Versioning 2.0.0, up to [`MAX_NUMBER`] characters; the error shows how to write what was probably meant.
 pub(crate) fn parse_number(field: &str, text: &str) -> Result<SemVer, Fault> {
+    if text.chars().count() > MAX_NUMBER {
+        return Err(Fault::new(field, format!("longer than {MAX_NUMBER} characters; write such as `1.0.0`")));
+    }
     text.parse().map_err(|_| {
         let shown: String = text.chars().take(60).collect();
         let meant =
@@ -202,6 +211,10 @@ mod tests {
             let fault = parse_number("version", text).unwrap_err();
             assert!(fault.message.contains(meant), "{text}: {}", fault.message);
         }
+        let long = |n_letters| format!("1.0.0-{}", "a".repeat(n_letters));
+        assert!(parse_number("version", &long(MAX_NUMBER - 6)).is_ok());
+        let fault = parse_number("version", &long(MAX_NUMBER - 5)).unwrap_err();
+        assert!(fault.message.contains("128 characters"), "{}", fault.message);
         assert_eq!(parse_number("version", "2.0.0-rc.1").unwrap().to_string(), "2.0.0-rc.1");
     }
 
