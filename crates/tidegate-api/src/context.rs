@@ -9,6 +9,7 @@ use tidegate_store::InferenceRecord;
 use tokio::sync::Semaphore;
 
 use crate::AppState;
+use crate::budget::BodyBudget;
 use crate::operations::facts::FactsCache;
 
 /// Cheap to clone; reads as [`AppState`].
@@ -21,12 +22,15 @@ pub(crate) struct Inner {
     /// One permit for each image at work; see [`image_slots`].
     pub(crate) image_slots: Arc<Semaphore>,
     pub(crate) started: Instant,
+    pub(crate) body_budget: BodyBudget,
     shed_log_rows: AtomicU64,
 }
 
 impl Context {
     pub(crate) fn new(state: AppState) -> Self {
+        let body_budget = BodyBudget::new(state.settings.max_request_bytes);
         Self(Arc::new(Inner {
+            body_budget,
             state,
             facts: FactsCache::default(),
             image_slots: Arc::new(Semaphore::new(image_slots())),

@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 
 mod convert;
 
+pub(crate) use convert::OVERLOAD_RETRY_S;
+
 /// What went wrong, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -5,7 +5,7 @@ mod page;
 mod principal;
 mod rest;
 
-pub(crate) use body::{ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body};
+pub(crate) use body::{ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body, too_large};
 pub(crate) use page::Pagination;
 pub use principal::ANONYMOUS;
 pub(crate) use principal::Principal;

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`router`], then a file of `native`.
 
+mod budget;
 mod context;
 mod control;
 mod error;
@@ -58,7 +59,7 @@ pub struct AppState {
 pub struct Settings {
     /// Of all artifacts of one registration together.
     pub max_upload_bytes: u64,
-    /// Of any other body: JSON, tensors, an image.
+    /// Of any other body: JSON, tensors, an image. All together may hold four times as much.
     pub max_request_bytes: u64,
     pub max_image_pixels: u64,
     pub max_batch_instances: usize,
@@ -103,6 +104,8 @@ pub fn router(state: AppState) -> axum::Router {
         .layer(RequestBodyTimeoutLayer::new(context.settings.body_idle_timeout))
         // Each extractor has the limit of its route; none reads without one.
         .layer(DefaultBodyLimit::disable())
+        // Outside the timeout, which hides how large a body says it is.
+        .layer(from_fn_with_state(context.clone(), budget::within_budget))
         .layer(CatchPanicLayer::custom(native::answer_panic))
         .layer(from_fn_with_state(context.clone(), trace::trace))
         .with_state(context)

@@ -15,7 +15,7 @@ use crate::operations::register::RegisterError;
 use crate::operations::segment::SegmentImageError;
 
 /// Long enough for a queue of requests to drain.
-const OVERLOAD_RETRY_S: u32 = 1;
+pub(crate) const OVERLOAD_RETRY_S: u32 = 1;
 
 /// About how long a model takes to be deployed, or a process to be replaced.
 const DEPLOY_RETRY_S: u32 = 10;

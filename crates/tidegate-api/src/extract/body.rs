@@ -84,7 +84,8 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit_bytes: u64)
     Ok(bytes.freeze())
 }
 
-fn too_large(limit_bytes: u64) -> ApiError {
+/// A body over its limit.
+pub(crate) fn too_large(limit_bytes: u64) -> ApiError {
     let message =
         format!("the body is larger than the {limit_bytes} bytes allowed here; send it in smaller parts");
     ApiError::new(ErrorCode::PayloadTooLarge, message)
