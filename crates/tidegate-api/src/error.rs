@@ -60,12 +60,31 @@ impl ErrorCode {
     }
 }
 
+/// Errors quote what the caller sent, and are answered and stored: no more of it than a person would read.
+pub(crate) const MAX_MESSAGE_CHARS: usize = 1000;
+
+/// Longer than any path into a request that means something.
+const MAX_FIELD_CHARS: usize = 200;
+
+/// A request can be wrong at each of a million numbers; the first faults show what is wrong.
+const MAX_DETAILS: usize = 100;
+
 /// One fault of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ErrorDetail {
     /// The key, header, query parameter or JSON pointer at fault.
     pub field: String,
     pub message: String,
+}
+
+impl ErrorDetail {
+    /// Both texts are cut where they are too long.
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: shortened(field.into(), MAX_FIELD_CHARS),
+            message: shortened(message.into(), MAX_MESSAGE_CHARS),
+        }
+    }
 }
 
 /// A failed request. Messages are for the caller and say what to do next; `cause` is for the log only.
@@ -81,16 +100,19 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), retry_after_s: None, cause: None }
+        let message = shortened(message.into(), MAX_MESSAGE_CHARS);
+        Self { code, message, details: Vec::new(), retry_after_s: None, cause: None }
     }
 
     /// A request that does not fit its description, with the field that does not.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        let (field, message) = (field.into(), message.into());
-        Self::new(ErrorCode::ValidationError, format!("`{field}`: {message}")).with_detail(field, message)
+        let detail = ErrorDetail::new(field, message);
+        let message = format!("`{}`: {}", detail.field, detail.message);
+        Self { details: vec![detail], ..Self::new(ErrorCode::ValidationError, message) }
     }
 
-    /// Several faults of one request; the message is `summary` and the first of them.
+    /// Several faults of one request; the message is `summary` and the first of them, and tells how many there are also
+    /// where the details are cut short.
     pub fn faults(code: ErrorCode, summary: &str, details: Vec<ErrorDetail>) -> Self {
         let first = details.first().map(|fault| format!(": `{}`: {}", fault.field, fault.message));
         let more = match details.len() {
@@ -98,6 +120,7 @@ impl ApiError {
             n => format!(" (and {} more)", n - 1),
         };
         let message = format!("{summary}{}{more}", first.unwrap_or_default());
+        let details = details.into_iter().take(MAX_DETAILS).collect();
         Self { details, ..Self::new(code, message) }
     }
 
@@ -113,7 +136,7 @@ impl ApiError {
     }
 
     pub fn with_detail(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
-        self.details.push(ErrorDetail { field: field.into(), message: message.into() });
+        self.details.push(ErrorDetail::new(field, message));
         self
     }
 
@@ -180,6 +203,15 @@ pub struct ErrorContent {
     pub timestamp: Timestamp,
 }
 
+/// The text, or its first `max_chars` characters and an ellipsis.
+pub(crate) fn shortened(mut text: String, max_chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// The error and everything below it, in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -189,4 +221,23 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_the_caller_are_cut_between_characters() {
+        assert_eq!(shortened("é".repeat(3), 3), "ééé");
+        assert_eq!(shortened("é".repeat(4), 3), "ééé…");
+        let error = ApiError::invalid("f".repeat(5000), "é".repeat(5000));
+        let longest = |text: &str| text.chars().count();
+        assert_eq!(longest(&error.message), MAX_MESSAGE_CHARS + 1);
+        assert_eq!(longest(&error.details[0].field), MAX_FIELD_CHARS + 1);
+        assert_eq!(longest(&error.details[0].message), MAX_MESSAGE_CHARS + 1);
+        let many = vec![error.details[0].clone(); MAX_DETAILS + 1];
+        let error = ApiError::faults(ErrorCode::ValidationError, "no", many);
+        assert_eq!(error.details.len(), MAX_DETAILS);
+    }
 }

@@ -22,7 +22,7 @@ const DEPLOY_RETRY_S: u32 = 10;
 
 impl From<Fault> for ErrorDetail {
     fn from(fault: Fault) -> Self {
-        Self { field: fault.field, message: fault.message }
+        Self::new(fault.field, fault.message)
     }
 }
 

@@ -32,6 +32,6 @@ fn in_range(field: &str, value: i64, min: i64, max: i64, faults: &mut Vec<ErrorD
         return u32::try_from(value).unwrap_or(u32::MAX);
     }
     let message = format!("must be from {min} to {max}, got {value}");
-    faults.push(ErrorDetail { field: field.to_owned(), message });
+    faults.push(ErrorDetail::new(field, message));
     0
 }

@@ -96,10 +96,7 @@ pub(crate) async fn create(
 fn strategy(context: &Context, body: &CreateRequest) -> Result<StrategyConfig, ApiError> {
     let kind = body.strategy.unwrap_or(context.settings.default_strategy);
     StrategyConfig::parse(kind, &body.strategy_config).map_err(|faults| {
-        let detail = |fault: tidegate_delivery::ConfigFault| ErrorDetail {
-            field: fault.field,
-            message: fault.message,
-        };
+        let detail = |fault: tidegate_delivery::ConfigFault| ErrorDetail::new(fault.field, fault.message);
         let details = faults.into_iter().map(detail).collect();
         ApiError::faults(ErrorCode::ValidationError, "the strategy does not fit", details)
     })

@@ -13,6 +13,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tidegate_core::{DType, Environment, RequestId, SemVer, Timestamp};
 use utoipa::ToSchema;
 
@@ -170,7 +171,7 @@ fn answer(context: &Context, query: &Query, result: &Result<Prediction, PredictE
     let wanted = context.settings.log_payloads;
     let features = match query {
         Query::Features(features) if wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS => {
-            serde_json::to_value(features).ok()
+            small_json(features)
         }
         _ => None,
     };
@@ -178,7 +179,7 @@ fn answer(context: &Context, query: &Query, result: &Result<Prediction, PredictE
     let small = prediction.filter(|prediction| wanted && prediction.n_elements() <= MAX_LOGGED_ELEMENTS);
     Answer {
         features,
-        prediction: small.and_then(|prediction| serde_json::to_value(prediction).ok()),
+        prediction: small.and_then(small_json),
         confidence: prediction.and_then(Prediction::confidence),
         error: result.as_ref().err().map(ToString::to_string),
     }
@@ -186,6 +187,15 @@ fn answer(context: &Context, query: &Query, result: &Result<Prediction, PredictE
 
 /// Rows of a table, not images: the log is a database.
 const MAX_LOGGED_ELEMENTS: usize = 256;
+
+/// Of JSON text, far above any row of numbers: one element may be a text, and names have any length.
+const MAX_LOGGED_BYTES: usize = 64 << 10;
+
+/// The value, unless its text is longer than [`MAX_LOGGED_BYTES`].
+fn small_json(value: &impl Serialize) -> Option<Value> {
+    let value = serde_json::to_value(value).ok()?;
+    (value.to_string().len() <= MAX_LOGGED_BYTES).then_some(value)
+}
 
 /// What a request may say of who shall answer.
 #[derive(Debug)]

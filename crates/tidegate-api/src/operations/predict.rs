@@ -14,6 +14,7 @@ use super::features::{Features, TensorInput, from_features, from_inputs};
 use super::prediction::{NotFinite, Prediction};
 use super::stack::{split, stack};
 use crate::context::Context;
+use crate::error::{MAX_MESSAGE_CHARS, shortened};
 
 /// Which model a request means, and who it is.
 #[derive(Clone, Debug)]
@@ -222,7 +223,7 @@ pub(crate) fn account(context: &Context, target: &Target, chosen: Option<&Chosen
         request_id: target.request_id.clone(),
         // The name, also where the caller gave the id.
         model_name: resolved
-            .map_or_else(|| target.model.clone(), |resolved| resolved.slot.model_name().to_string()),
+            .map_or_else(|| unknown_name(target), |resolved| resolved.slot.model_name().to_string()),
         version: resolved.map(|resolved| resolved.slot.number().clone()),
         environment: Some(target.environment),
         deployment_id: resolved.map(|resolved| resolved.deployment_id.clone()),
@@ -232,11 +233,18 @@ pub(crate) fn account(context: &Context, target: &Target, chosen: Option<&Chosen
         confidence: answer.confidence,
         latency_ms: Some(milliseconds(target.started)),
         status: if answer.error.is_some() { "Failed" } else { "Completed" }.to_owned(),
-        error_message: answer.error,
+        error_message: answer.error.map(|error| shortened(error, MAX_MESSAGE_CHARS)),
         requested_at: target.requested_at,
         completed_at: Some(context.clock.now()),
     });
 }
+
+/// What the caller wrote where no model has that name; registered names are never longer.
+fn unknown_name(target: &Target) -> String {
+    shortened(target.model.clone(), MAX_UNKNOWN_NAME_CHARS)
+}
+
+const MAX_UNKNOWN_NAME_CHARS: usize = 128;
 
 pub(crate) fn milliseconds(since: Instant) -> f64 {
     // To the microsecond; more digits are noise.

@@ -119,6 +119,34 @@ async fn nothing_deployed_and_a_failing_model_are_told_apart() {
 }
 
 #[tokio::test]
+async fn what_the_caller_writes_is_neither_echoed_nor_logged_at_length() {
+    let mut app = App::start().await;
+    app.serve("m", "1.0.0", "linear.onnx").await;
+    let long = "a".repeat(100_000);
+    let cases = [
+        ("/api/v1/inference/m", json!({"features": {long.as_str(): [1, 2, 3]}})),
+        ("/api/v1/inference/m", json!({"features": {"x": [long, "b", "c"]}})),
+        ("/api/v1/inference/m", json!({long.as_str(): 1})),
+        (&format!("/api/v1/inference/{}", &long[..5000]), json!({"features": {"x": [1, 2, 3]}})),
+    ];
+    for (path, body) in cases {
+        let reply = app.post(path, &body).await;
+        assert!(reply.status.is_client_error(), "{}", reply.text());
+        assert!(reply.body.len() < 8000, "{} bytes", reply.body.len());
+    }
+    app.log.close();
+    let mut n_logged = 0;
+    while let Some(record) = app.log.recv().await {
+        assert_eq!(record.status, "Failed");
+        assert_eq!(record.features, None);
+        assert!(record.error_message.unwrap().chars().count() <= 1001);
+        assert!(record.model_name.chars().count() <= 129);
+        n_logged += 1;
+    }
+    assert_eq!(n_logged, 3, "what is not JSON of a request is asked of no model");
+}
+
+#[tokio::test]
 async fn the_sticky_key_is_checked() {
     let app = App::start().await;
     app.serve("m", "1.0.0", "version-1.onnx").await;
