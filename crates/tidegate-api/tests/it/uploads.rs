@@ -32,6 +32,8 @@ async fn a_bad_registration_leaves_nothing_behind() {
     };
     let file =
         |name: &str, bytes: Vec<u8>| vec![Part::text("metadata", &metadata()), Part::file(name, bytes)];
+    // As curl's `-F stac=hello` sends it.
+    let not_json = |name: &str| Part { name: name.to_owned(), file_name: None, bytes: b"hello".to_vec() };
     let wrong = Sha256Digest::of(b"something else").to_string();
     let truncated = good()[..good().len() / 2].to_vec();
     let mut zip = b"PK\x03\x04".to_vec();
@@ -92,6 +94,8 @@ async fn a_bad_registration_leaves_nothing_behind() {
             "VALIDATION_ERROR",
             "modle",
         ),
+        (vec![not_json("stac"), Part::file("m.onnx", good())], 400, "VALIDATION_ERROR", "stac"),
+        (vec![not_json("metadata"), Part::file("m.onnx", good())], 400, "VALIDATION_ERROR", "metadata"),
         (
             vec![Part::text("stac", &json!({"type": "Feature"})), Part::file("m.onnx", good())],
             400,

@@ -6,6 +6,7 @@ use axum::extract::Multipart;
 use axum::extract::multipart::Field;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
+use serde::de::DeserializeOwned;
 
 use super::{RegisterRequest, draft, registrar};
 use crate::context::Context;
@@ -77,7 +78,7 @@ async fn receive<'a>(
 }
 
 async fn read_metadata(field: Field<'_>) -> Result<RegisterRequest, ApiError> {
-    let metadata: RegisterRequest = json_from_slice(&read_text("metadata", field).await?)?;
+    let metadata: RegisterRequest = json_part("metadata", &read_text("metadata", field).await?)?;
     match metadata.artifact_path {
         None => Ok(metadata),
         Some(_) => Err(Fault::new("artifactPath", "not beside uploaded files; send one or the other").into()),
@@ -85,8 +86,16 @@ async fn read_metadata(field: Field<'_>) -> Result<RegisterRequest, ApiError> {
 }
 
 async fn read_stac(field: Field<'_>) -> Result<StacItem, ApiError> {
-    let json = json_from_slice(&read_text("stac", field).await?)?;
+    let json = json_part("stac", &read_text("stac", field).await?)?;
     StacItem::parse(json).map_err(|faults| ApiError::validation("the STAC item does not fit", faults))
+}
+
+/// A fault of the whole JSON is one of the part: the body is the form.
+fn json_part<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, ApiError> {
+    json_from_slice(bytes).map_err(|error| match error.details.first() {
+        Some(detail) if detail.field == "(body)" => ApiError::invalid(name, detail.message.clone()),
+        _ => error,
+    })
 }
 
 async fn read_text(name: &str, mut field: Field<'_>) -> Result<Bytes, ApiError> {
