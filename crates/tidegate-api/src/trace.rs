@@ -68,9 +68,15 @@ fn render(error: &ApiError, inner: &Response, trace_id: &str, context: &Context)
 
 fn log_error(error: &ApiError) {
     let cause = error.cause().unwrap_or("");
-    match error.code.status().is_server_error() {
-        true => tracing::error!(code = ?error.code, message = error.message, cause, "request failed"),
-        false => tracing::debug!(code = ?error.code, message = error.message, cause, "request refused"),
+    match error.code {
+        // Overload, or nothing deployed: worth knowing, and nothing is broken. With a cause, something is.
+        ErrorCode::ServiceUnavailable if cause.is_empty() => {
+            tracing::warn!(code = ?error.code, message = error.message, cause, "request turned away");
+        }
+        code if code.status().is_server_error() => {
+            tracing::error!(code = ?error.code, message = error.message, cause, "request failed");
+        }
+        _ => tracing::debug!(code = ?error.code, message = error.message, cause, "request refused"),
     }
 }
 
