@@ -90,7 +90,13 @@ async fn check_keys(store: &ArtifactStore) {
     assert_eq!(keys_below(store, "").await, ["k/a b/ü %20+&=.pt", "k/ab"], "a prefix is whole segments");
     store.delete_prefix("k").await.unwrap();
     store.delete_prefix("k").await.unwrap();
-    for bad in ["", "/etc/passwd", "../outside", "a/../../outside", "a\\..\\b", "a//b", "a#1"] {
+    // The longest part of a key; the suffix of its half-written file must fit beside it.
+    let longest = format!("k/{}", "a".repeat(240));
+    let stored = store.put(&longest, chunks(&[1]), 1).await.unwrap();
+    store.verify(&longest, &stored.sha256).await.unwrap();
+    store.delete_prefix("k").await.unwrap();
+    let too_long = format!("{longest}a");
+    for bad in ["", "/etc/passwd", "../outside", "a/../../outside", "a\\..\\b", "a//b", "a#1", &too_long] {
         let refused = store.put(bad, chunks(&[1]), 10).await;
         assert!(
             matches!(refused, Err(PutError::Artifact(ArtifactError::InvalidKey { .. }))),
