@@ -165,7 +165,8 @@ async fn refuse_in_use(context: &Context, model: &Model) -> Result<(), ApiError>
         None => Ok(()),
         Some(route) => {
             let message = format!(
-                "model `{name}` serves in {}; take it out of traffic with POST /api/v1/deployments/{}/rollback first",
+                "model `{name}` serves in {}; take it out of traffic with POST /api/v1/deployments/{}/rollback first \
+                 ({{\"force\": true}} where no version was before it)",
                 route.environment, route.deployment_id
             );
             Err(ApiError::new(ErrorCode::Conflict, message)
