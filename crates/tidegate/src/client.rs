@@ -11,6 +11,9 @@ use url::Url;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The largest page that a listing gives.
+const PAGE: &str = "100";
+
 pub struct Client {
     http: reqwest::Client,
     base: Url,
@@ -56,6 +59,32 @@ impl Client {
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let response = self.send(self.request(Method::GET, path)?).await?;
         Ok(response.json().await?)
+    }
+
+    /// Every item of a paged listing: `key` names the array. `query` has the filters.
+    pub async fn list_all(
+        &self,
+        path: &str,
+        key: &str,
+        query: &[(&str, Option<&str>)],
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        loop {
+            let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+            pairs.append_pair("limit", PAGE).append_pair("offset", &items.len().to_string());
+            for (name, value) in query {
+                if let Some(value) = value {
+                    pairs.append_pair(name, value);
+                }
+            }
+            let mut page = self.get(&format!("{path}?{}", pairs.finish())).await?;
+            let Value::Array(found) = page[key].take() else { bail!("the server's answer has no `{key}`") };
+            let is_last = found.is_empty();
+            items.extend(found);
+            if is_last || items.len() as u64 >= page["total"].as_u64().unwrap_or(0) {
+                return Ok(items);
+            }
+        }
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {

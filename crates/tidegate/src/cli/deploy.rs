@@ -161,7 +161,7 @@ pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let listed = list(&client, args.model.as_deref(), None, 50).await?;
+    let listed = list(&client, args.model.as_deref(), None).await?;
     let columns = ["DEPLOYMENT", "MODEL", "VERSION", "ENVIRONMENT", "STRATEGY", "STATUS"];
     say(row(&columns));
     for deployment in &listed {
@@ -177,21 +177,10 @@ fn row(cells: &[&str; 6]) -> String {
     format!("{id:<40} {model:<26} {version:<10} {environment:<12} {strategy:<10} {status}")
 }
 
-async fn list(
-    client: &Client,
-    model: Option<&str>,
-    environment: Option<&str>,
-    limit: u32,
-) -> anyhow::Result<Vec<Value>> {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("limit", &limit.to_string());
-    for (key, value) in [("modelId", model), ("environment", environment)] {
-        if let Some(value) = value {
-            query.append_pair(key, value);
-        }
-    }
-    let listed = client.get(&format!("/api/v1/deployments?{}", query.finish())).await?;
-    Ok(listed["deployments"].as_array().cloned().unwrap_or_default())
+/// Newest first.
+async fn list(client: &Client, model: Option<&str>, environment: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let query = [("modelId", model), ("environment", environment)];
+    client.list_all("/api/v1/deployments", "deployments", &query).await
 }
 
 pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
@@ -228,7 +217,7 @@ async fn resolve(client: &Client, target: &str, environment: Option<&str>) -> an
 async fn newest_of_model(client: &Client, model: &str, environment: Option<&str>) -> anyhow::Result<String> {
     let server = client.get("/api/v1/server").await?;
     let environment = environment.or(server["defaultEnvironment"].as_str());
-    let listed = list(client, Some(model), environment, 50).await?;
+    let listed = list(client, Some(model), environment).await?;
     // What failed or was rolled back before has nothing left to roll back.
     let newest = listed.iter().find(|deployment| {
         !matches!(deployment["status"].as_str(), Some("Failed" | "RolledBack" | "Cancelled") | None)

@@ -170,14 +170,10 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         ("tag", &args.tag),
         ("owner", &args.owner),
     ];
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("limit", "100");
-    for (key, value) in fields_given(&filters) {
-        query.append_pair(key, value);
-    }
-    let listed = args.server.client()?.get(&format!("/api/v1/models?{}", query.finish())).await?;
+    let query = filters.map(|(key, value)| (key, value.as_deref()));
+    let models = args.server.client()?.list_all("/api/v1/models", "models", &query).await?;
     say(format!("{:<32} {:<12} {:<14} {}", "NAME", "PRODUCTION", "FRAMEWORK", "TYPE"));
-    for model in listed["models"].as_array().into_iter().flatten() {
+    for model in &models {
         let text = |key: &str| model[key].as_str().unwrap_or("-").to_owned();
         say(format!(
             "{:<32} {:<12} {:<14} {}",
@@ -188,12 +184,6 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         ));
     }
     Ok(())
-}
-
-fn fields_given<'a>(
-    fields: &'a [(&'static str, &'a Option<String>)],
-) -> impl Iterator<Item = (&'static str, &'a str)> {
-    fields.iter().filter_map(|(key, value)| value.as_deref().map(|value| (*key, value)))
 }
 
 async fn show(args: &NamedArgs) -> anyhow::Result<()> {
