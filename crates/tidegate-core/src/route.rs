@@ -45,6 +45,12 @@ impl Route {
         self.arms.iter().map(|arm| &arm.version_id).chain(&self.warm)
     }
 
+    /// The arm with the largest share, the earlier one (which answered before) where shares are equal; `None` when nothing
+    /// answers.
+    pub fn leader(&self) -> Option<&Arm> {
+        self.arms.iter().rev().max_by_key(|arm| arm.weight)
+    }
+
     /// The index of the arm that answers a request with this sticky key or request id; `None` when nothing answers.
     ///
     /// Deterministic in (deployment, key). Arms take buckets from the end of the list, the candidate last, so growing the
@@ -105,6 +111,14 @@ mod tests {
         // Four standard deviations of a binomial with n = 20,000.
         assert!(on_new(&ten).abs_diff(2_000) < 170, "{}", on_new(&ten));
         assert!(on_new(&quarter).abs_diff(5_000) < 245, "{}", on_new(&quarter));
+    }
+
+    #[test]
+    fn the_largest_arm_leads_and_the_earlier_one_where_they_are_equal() {
+        let leader = |share| split(share).leader().map(|arm| arm.version_id.as_str().to_owned());
+        assert_eq!(leader(4_999).as_deref(), Some("old"));
+        assert_eq!(leader(5_000).as_deref(), Some("old"));
+        assert_eq!(leader(5_001).as_deref(), Some("new"));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl RunningServer {
         let address = config.server.listen;
         let socket = TcpListener::bind(address).await.with_context(|| {
             format!(
-                "failed to listen on {address}; is another server there? `--listen HOST:PORT` chooses another"
+                "failed to listen on {address}; is another server there? `--listen IP:PORT` chooses another"
             )
         })?;
         let address = socket.local_addr()?;
@@ -160,7 +160,7 @@ pub fn open_server(config: &Config) -> anyhow::Result<Server> {
     let runtime = open_runtime(&options)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let n_workers = config.runtime.workers.unwrap_or(cores).max(1);
-    // One session per worker, each on one thread: the best throughput on few cores (measured: FACTS in docs/runtimes.md).
+    // One session per worker, each on one thread: the best throughput on few cores (docs/runtimes.md).
     let slot = SlotOptions { n_sessions: n_workers, intra_threads: 1, warmup_runs: 3 };
     Ok(Server::new(runtime, ServerOptions { n_workers, queue_limit: config.runtime.queue_limit, slot }))
 }

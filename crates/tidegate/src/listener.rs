@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// How long a client may take to send its headers, also between requests on one connection that it has begun.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Connections at once. Each idle one costs some 20 KB; more wait in the kernel's queue.
+/// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8192;
 
 /// After a failed accept (no file descriptors left, say), so that it is not tried in a tight loop.

@@ -28,11 +28,7 @@ pub async fn predict(
     clock: &dyn Clock,
     mut progress: impl FnMut(Progress) + Send,
 ) -> anyhow::Result<LocalPrediction> {
-    let text = std::fs::read_to_string(item_path)
-        .with_context(|| format!("failed to read the STAC item `{}`", item_path.display()))?;
-    let json =
-        serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", item_path.display()))?;
-    let item = ModelItem::parse(&json)?;
+    let item = read_item(item_path)?;
     let (artifact, digest) = runnable_asset(&item, item_path)?;
     let bytes =
         std::fs::read(image_path).with_context(|| format!("failed to read `{}`", image_path.display()))?;
@@ -70,6 +66,14 @@ pub async fn predict(
     };
     let files = tidegate_geo::render(&image, &item, &segmentation, &provenance)?;
     Ok(LocalPrediction { files, segmentation, runtime })
+}
+
+/// A STAC-MLM item from a file.
+pub fn read_item(path: &Path) -> anyhow::Result<ModelItem> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read the STAC item `{}`", path.display()))?;
+    let json = serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", path.display()))?;
+    Ok(ModelItem::parse(&json)?)
 }
 
 /// The item's ONNX asset on disk, with its digest verified against the item.

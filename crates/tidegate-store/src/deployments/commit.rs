@@ -156,15 +156,13 @@ async fn mark_deployed(tx: &mut Tx, model: &ModelId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The number of the version with the largest share, the earlier arm (which answered before) where shares are equal;
-/// none when nothing answers.
+/// The number of the version that leads; none when nothing answers.
 async fn set_active_version(tx: &mut Tx, route: &Route) -> Result<(), StoreError> {
     const SET: &str = "UPDATE models SET active_version =
             (SELECT version FROM model_versions WHERE version_id = $2)
         WHERE model_id = $1";
-    let largest = route.arms.iter().rev().max_by_key(|arm| arm.weight);
     let set = sql("set a model's active version", SET)
         .bind(route.model_id.as_str())
-        .bind(largest.map(|arm| arm.version_id.as_str()));
+        .bind(route.leader().map(|arm| arm.version_id.as_str()));
     tx.execute(set).await.map(drop)
 }

@@ -11,6 +11,7 @@ use super::{deploy, model, predict, say};
 use crate::app::RunningServer;
 use crate::client::{ApiError, Client, DeployRequest};
 use crate::config::{Config, ConfigFlags, LogConfig};
+use crate::local::read_item;
 use crate::logging;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -115,8 +116,7 @@ async fn register(client: &Client, item: &Path) -> anyhow::Result<String> {
             Ok(name)
         }
         Err(error) if is_conflict(&error) => {
-            let parsed: Value = serde_json::from_str(&std::fs::read_to_string(item)?)?;
-            let name = text(&parsed["properties"], "mlm:name");
+            let name = read_item(item)?.name;
             say(format!("{name} is registered already, from an earlier run."));
             Ok(name)
         }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use tidegate_geo::ModelItem;
 
 use super::{ServerFlag, say};
 use crate::client::Client;
+use crate::local::read_item;
 
 #[derive(Subcommand)]
 pub enum ModelCommand {
@@ -120,11 +120,7 @@ async fn register(args: &RegisterArgs) -> anyhow::Result<()> {
 
 /// The files that the item's assets name, all of them there and inside the item's folder.
 pub fn item_files(item_path: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string(item_path)
-        .with_context(|| format!("failed to read the STAC item `{}`", item_path.display()))?;
-    let json =
-        serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", item_path.display()))?;
-    let item = ModelItem::parse(&json)?;
+    let item = read_item(item_path)?;
     let folder = item_path.parent().unwrap_or(Path::new("."));
     item.assets.iter().map(|asset| Ok(tidegate_geo::resolve_href(folder, &asset.href)?)).collect()
 }

@@ -9,7 +9,7 @@ use tidegate_api::{
 };
 use tidegate_core::{DeploymentId, DeploymentStatus, Route, VersionId};
 use tidegate_delivery::{Command, EventKind, Phase, Plan, Rollout};
-use tidegate_store::{CreateError, DeploymentFilter, DeploymentRecord, NewEvent, Page};
+use tidegate_store::{CreateError, DeploymentRecord, NewEvent};
 
 use super::Controller;
 use super::apply::{ApplyError, rollback_event, rollout_of};
@@ -177,13 +177,7 @@ impl Controller {
                 record.status
             ));
         }
-        let filter = DeploymentFilter {
-            model_id: Some(record.model_id.clone()),
-            environment: Some(record.environment),
-            ..DeploymentFilter::default()
-        };
-        let page = Page { limit: 1, offset: 0 };
-        let newest = self.store.deployments.list(&filter, page).await?.items.into_iter().next();
+        let newest = self.newest_of_pair(record).await?;
         if let Some(newer) = newest.filter(|newest| newest.id != record.id && newest.status.in_progress()) {
             return refused(format!(
                 "deployment `{}` is in progress here; {what} or cancel that one",
@@ -226,7 +220,7 @@ fn still_serving(rollout: &Rollout, route: Option<&Route>) -> bool {
 
 /// The version with the most traffic.
 fn serving(route: &Route) -> Option<VersionId> {
-    route.arms.iter().max_by_key(|arm| arm.weight).map(|arm| arm.version_id.clone())
+    route.leader().map(|arm| arm.version_id.clone())
 }
 
 fn command_error(error: ApplyError) -> CommandError {

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use tidegate_core::{DeploymentId, Timestamp};
 use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
 use tidegate_serve::Slot;
-use tidegate_store::{DeploymentFilter, DeploymentRecord, Fence, Page};
+use tidegate_store::{DeploymentRecord, Fence};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +108,7 @@ async fn due_event(
             Ok((running < controller.settings.max_concurrent).then_some(EventKind::Start))
         }
         Phase::KeepingPrevious { .. } => {
-            let newest = newest_of_pair(controller, record).await?;
+            let newest = controller.newest_of_pair(record).await?;
             if let Some(newer) = newest.filter(|newest| newest.id != record.id) {
                 return Ok(Some(EventKind::Superseded { by: newer.id }));
             }
@@ -120,20 +120,6 @@ async fn due_event(
 
 fn tick_if_due(now: Timestamp, rollout: &Rollout) -> Option<EventKind> {
     rollout.next_wake().filter(|wake| now >= *wake).map(|_| EventKind::Tick)
-}
-
-/// The newest deployment of the same (model, environment).
-async fn newest_of_pair(
-    controller: &Controller,
-    record: &DeploymentRecord,
-) -> Result<Option<DeploymentRecord>, ApplyError> {
-    let filter = DeploymentFilter {
-        model_id: Some(record.model_id.clone()),
-        environment: Some(record.environment),
-        ..DeploymentFilter::default()
-    };
-    let page = Page { limit: 1, offset: 0 };
-    Ok(controller.store.deployments.list(&filter, page).await?.items.into_iter().next())
 }
 
 async fn acquire(controller: &Controller, lease: &str) -> Result<Option<Fence>, ApplyError> {

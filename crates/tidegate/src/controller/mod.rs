@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tidegate_core::{Clock, DeploymentId, Environment, IdSource};
 use tidegate_serve::Server;
-use tidegate_store::{ArtifactStore, Store};
+use tidegate_store::{ArtifactStore, DeploymentFilter, DeploymentRecord, Page, Store, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,6 +98,20 @@ impl Controller {
         }
         drivers.close();
         drivers.wait().await;
+    }
+
+    /// The newest deployment of the same (model, environment), this one or a later.
+    async fn newest_of_pair(
+        &self,
+        record: &DeploymentRecord,
+    ) -> Result<Option<DeploymentRecord>, StoreError> {
+        let filter = DeploymentFilter {
+            model_id: Some(record.model_id.clone()),
+            environment: Some(record.environment),
+            ..DeploymentFilter::default()
+        };
+        let page = Page { limit: 1, offset: 0 };
+        Ok(self.store.deployments.list(&filter, page).await?.items.into_iter().next())
     }
 
     fn spawn_driver(self: &Arc<Self>, drivers: &TaskTracker, id: DeploymentId, stop: &CancellationToken) {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use tidegate_core::{DeploymentId, DeploymentStatus, Timestamp, VersionId};
+use tidegate_core::{DeploymentId, DeploymentStatus, Route, Timestamp, VersionId};
 use tidegate_store::DeploymentRecord;
 use utoipa::ToSchema;
 
@@ -165,6 +165,5 @@ fn reason(given: Option<String>, default: &str) -> Result<String, ApiError> {
 /// The version with most of the traffic of the deployment's route.
 async fn current(context: &Context, record: &DeploymentRecord) -> Result<Option<VersionId>, ApiError> {
     let route = context.store.routes.get(record.environment, &record.model_id).await?;
-    let arms = route.map(|route| route.arms).unwrap_or_default();
-    Ok(arms.into_iter().max_by_key(|arm| arm.weight).map(|arm| arm.version_id))
+    Ok(route.as_ref().and_then(Route::leader).map(|arm| arm.version_id.clone()))
 }
