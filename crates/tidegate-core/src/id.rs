@@ -54,6 +54,11 @@ id!(
     "model"
 );
 id!(
+    /// Names one life of a serving process: after a restart it is another.
+    ReplicaId,
+    "replica"
+);
+id!(
     /// Names one immutable version of a model.
     VersionId,
     "version"

@@ -19,11 +19,11 @@ pub mod time;
 
 pub use deployment::{DeploymentStatus, Environment, StrategyKind};
 pub use digest::Sha256Digest;
-pub use id::{DeploymentId, IdSource, ModelId, RequestId, VersionId};
+pub use id::{DeploymentId, IdSource, ModelId, ReplicaId, RequestId, VersionId};
 pub use latency::LatencyHistogram;
 pub use model::{Artifact, ArtifactFormat, Framework, Model, ModelType, Version, VersionStatus};
 pub use name::{InvalidName, ModelName};
-pub use route::{Arm, Route};
+pub use route::{Arm, Caller, Moved, Route, Shadow, StickyBy};
 pub use signature::{Dim, Signature, SignatureMismatch, TensorSpec};
 pub use tensor::{DType, NamedTensor, Tensor, TensorError};
 pub use time::{Clock, Timestamp};

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::deployment::Environment;
-use crate::id::{DeploymentId, ModelId, VersionId};
+use crate::id::{DeploymentId, ModelId, ReplicaId, VersionId};
+use crate::model::text_enum;
 
 /// Traffic is split in steps of 0.01 %.
 pub const BUCKETS: u32 = 10_000;
@@ -23,6 +24,71 @@ pub struct Route {
     pub arms: Vec<Arm>,
     /// Loaded and warm, but without traffic: the candidate before its switch, the previous version after it.
     pub warm: Vec<VersionId>,
+    /// Who is sent copies of requests.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
+    /// Replicas that are ahead of the others.
+    #[serde(default)]
+    pub moved: Option<Moved>,
+    /// What keeps a caller on one arm while traffic is split.
+    #[serde(default)]
+    pub sticky_by: StickyBy,
+}
+
+/// A warm version that runs copies of requests; nobody is sent its answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    pub version_id: VersionId,
+    /// Of [`BUCKETS`]: how many of the requests are copied.
+    pub share: u32,
+}
+
+/// While a deployment goes over the replicas one after the other: those that answer with `version_id` already, whatever
+/// the arms say. The version is warm on the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    pub version_id: VersionId,
+    pub replicas: Vec<ReplicaId>,
+}
+
+text_enum! {
+    /// What a split of traffic goes by: requests that are alike in it meet the same version.
+    StickyBy { Key, Principal, Request }
+}
+
+impl Default for StickyBy {
+    /// The caller's own key where it gives one, else each request by itself.
+    fn default() -> Self {
+        Self::Key
+    }
+}
+
+/// What is known of who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    pub request_id: &'a str,
+    /// What the caller wants to be told apart by.
+    pub key: Option<&'a str>,
+    pub principal: Option<&'a str>,
+}
+
+impl<'a> Caller<'a> {
+    /// Who says nothing of itself.
+    pub fn unnamed(request_id: &'a str) -> Self {
+        Self { request_id, key: None, principal: None }
+    }
+}
+
+impl StickyBy {
+    /// The text that decides; the request's id where the caller did not say what this goes by.
+    pub fn key_of<'a>(self, caller: &Caller<'a>) -> &'a str {
+        match self {
+            Self::Key => caller.key,
+            Self::Principal => caller.principal,
+            Self::Request => None,
+        }
+        .unwrap_or(caller.request_id)
+    }
 }
 
 /// A version and its share of the traffic.
@@ -40,6 +106,26 @@ impl Arm {
 }
 
 impl Route {
+    /// The route as it holds on one replica.
+    pub fn on(mut self, replica: &ReplicaId) -> Self {
+        let Some(moved) = self.moved.take().filter(|moved| moved.replicas.contains(replica)) else {
+            return self;
+        };
+        self.warm.retain(|warm| *warm != moved.version_id);
+        let arms = std::mem::replace(&mut self.arms, vec![Arm::all(moved.version_id.clone())]);
+        let behind =
+            arms.into_iter().map(|arm| arm.version_id).filter(|version| *version != moved.version_id);
+        self.warm.extend(behind);
+        self
+    }
+
+    /// Whether the shadow is sent a copy of a request. Decided by other bits than [`pick`](Self::pick) uses, so that a
+    /// sample of copies is one of all requests.
+    pub fn shadows(&self, request_id: &str) -> Option<&Shadow> {
+        let shadow = self.shadow.as_ref()?;
+        (bucket(&self.deployment_id, &format!("shadow/{request_id}")) < shadow.share).then_some(shadow)
+    }
+
     /// Every version that must be loaded for this route.
     pub fn versions(&self) -> impl Iterator<Item = &VersionId> {
         self.arms.iter().map(|arm| &arm.version_id).chain(&self.warm)
@@ -97,7 +183,46 @@ mod tests {
                 Arm { version_id: VersionId::new("new"), weight: candidate },
             ],
             warm: vec![],
+            shadow: None,
+            moved: None,
+            sticky_by: StickyBy::Key,
         }
+    }
+
+    #[test]
+    fn a_moved_replica_answers_with_the_new_version_and_keeps_the_old_one_warm() {
+        let mut route = split(0);
+        (route.arms, route.warm) = (vec![Arm::all(VersionId::new("old"))], vec![VersionId::new("new")]);
+        let replicas = vec![ReplicaId::new("a")];
+        route.moved = Some(Moved { version_id: VersionId::new("new"), replicas });
+        let (ahead, behind) =
+            (route.clone().on(&ReplicaId::new("a")), route.clone().on(&ReplicaId::new("b")));
+        assert_eq!(
+            (ahead.arms, ahead.warm),
+            (vec![Arm::all(VersionId::new("new"))], vec![VersionId::new("old")])
+        );
+        assert_eq!((behind.arms, behind.warm), (route.arms, route.warm));
+    }
+
+    #[test]
+    fn a_shadow_is_sent_its_share_whatever_the_arms_are() {
+        let mut route = split(2_500);
+        route.shadow = Some(Shadow { version_id: VersionId::new("x"), share: 3_000 });
+        let ids: Vec<String> = (0..20_000).map(|i| format!("req-{i}")).collect();
+        let copied: Vec<&String> = ids.iter().filter(|id| route.shadows(id).is_some()).collect();
+        // Four standard deviations of a binomial with n = 20,000.
+        assert!(copied.len().abs_diff(6_000) < 260, "{}", copied.len());
+        let on_new = copied.iter().filter(|id| route.pick(id) == Some(1)).count();
+        assert!(on_new.abs_diff(1_500) < 140, "copies are a sample of both arms: {on_new}");
+        route.shadow = Some(Shadow { version_id: VersionId::new("x"), share: BUCKETS });
+        assert!(ids.iter().all(|id| route.shadows(id).is_some()));
+    }
+
+    #[test]
+    fn stickiness_falls_back_to_the_request() {
+        let caller = Caller { request_id: "r", key: Some("k"), principal: None };
+        let keys = [StickyBy::Key, StickyBy::Principal, StickyBy::Request].map(|by| by.key_of(&caller));
+        assert_eq!(keys, ["k", "r", "r"]);
     }
 
     #[test]

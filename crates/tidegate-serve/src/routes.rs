@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tidegate_core::{Arm, DeploymentId, Environment, ModelId, ModelName, Route, SemVer, VersionId};
+use tidegate_core::{Arm, Caller, DeploymentId, Environment, ModelId, ModelName, Route, SemVer, VersionId};
 
 use crate::slot::Slot;
 
@@ -16,6 +16,8 @@ pub struct Resolved {
     pub deployment_id: DeploymentId,
     /// The index among the route's versions: its arms first, then the warm ones (reached by a version pin only).
     pub arm: usize,
+    /// Who runs a copy of the request; its answer goes nowhere. A pinned request is not copied.
+    pub shadow: Option<Arc<Slot>>,
 }
 
 /// Why no slot answers.
@@ -60,6 +62,7 @@ struct Entry {
     arms: Vec<Arc<Slot>>,
     /// Warm versions that are loaded; a missing one is merely not warm.
     warm: Vec<Arc<Slot>>,
+    shadow: Option<Arc<Slot>>,
 }
 
 impl Routes {
@@ -74,7 +77,8 @@ impl Routes {
         let loaded = |arm: &Arm| find(&arm.version_id).expect("a version is loaded before it gets traffic");
         let arms = route.arms.iter().map(loaded).collect();
         let warm = route.warm.iter().filter_map(find).collect();
-        let entry = Arc::new(Entry { route, arms, warm });
+        let shadow = route.shadow.as_ref().and_then(|shadow| find(&shadow.version_id));
+        let entry = Arc::new(Entry { route, arms, warm, shadow });
 
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = Table::clone(&self.current.load());
@@ -83,13 +87,13 @@ impl Routes {
         }
     }
 
-    /// The slot for a request that names the model by id or name. `key` decides between arms; a pin overrides it.
+    /// The slot for a request that names the model by id or name. The caller decides between arms; a pin overrides it.
     pub(crate) fn resolve(
         &self,
         environment: Environment,
         model: &str,
         pin: Option<&SemVer>,
-        key: &str,
+        caller: &Caller<'_>,
     ) -> Result<Resolved, ResolveError> {
         let table = self.current.load();
         let entry = table
@@ -97,10 +101,19 @@ impl Routes {
             .ok_or_else(|| ResolveError::NotRouted { model: model.to_owned() })?;
         let arm = match pin {
             Some(number) => entry.position(number)?,
-            None => entry.route.pick(key).ok_or(ResolveError::NothingActive)?,
+            None => {
+                entry.route.pick(entry.route.sticky_by.key_of(caller)).ok_or(ResolveError::NothingActive)?
+            }
         };
+        let shadow = entry.shadow.as_ref().filter(|_| pin.is_none());
+        let shadow = shadow.filter(|_| entry.route.shadows(caller.request_id).is_some());
         let slot = entry.slots().nth(arm).expect("the index is of one of these slots");
-        Ok(Resolved { slot: Arc::clone(slot), deployment_id: entry.route.deployment_id.clone(), arm })
+        Ok(Resolved {
+            slot: Arc::clone(slot),
+            deployment_id: entry.route.deployment_id.clone(),
+            arm,
+            shadow: shadow.cloned(),
+        })
     }
 
     pub(crate) fn usage(&self, version_id: &VersionId) -> Use {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tidegate_core::{Environment, ModelName, NamedTensor, Route, SemVer, Signature, VersionId};
+use tidegate_core::{Caller, Environment, ModelName, NamedTensor, Route, SemVer, Signature, VersionId};
 
 use crate::load_error::LoadError;
 use crate::loads::Loads;
@@ -113,16 +113,16 @@ impl Server {
         self.loads.get(version_id)
     }
 
-    /// Who answers a request for a model, named by name or id. `key` (the sticky key or request id) decides between arms;
+    /// Who answers a request for a model, named by name or id. Between arms decides what the route goes by of the caller;
     /// `pin` asks for one loaded version whatever its weight.
     pub fn resolve(
         &self,
         environment: Environment,
         model: &str,
         pin: Option<&SemVer>,
-        key: &str,
+        caller: &Caller<'_>,
     ) -> Result<Resolved, ResolveError> {
-        self.routes.resolve(environment, model, pin, key)
+        self.routes.resolve(environment, model, pin, caller)
     }
 
     /// Checks the inputs against the signature, then runs them on the worker pool. A full queue refuses at once; a dropped

@@ -1,7 +1,7 @@
 //! Routes: who answers for a model in an environment. Written only by a deployment's transition.
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Arm, DeploymentId, Environment, ModelId, Route, VersionId};
+use tidegate_core::{Arm, DeploymentId, Environment, ModelId, Moved, Route, Shadow, StickyBy, VersionId};
 
 use crate::db::{Db, Row, Tx, sql};
 use crate::error::StoreError;
@@ -16,6 +16,12 @@ pub struct Routes {
 struct Content {
     arms: Vec<Arm>,
     warm: Vec<VersionId>,
+    #[serde(default)]
+    shadow: Option<Shadow>,
+    #[serde(default)]
+    moved: Option<Moved>,
+    #[serde(default)]
+    sticky_by: StickyBy,
 }
 
 impl Routes {
@@ -45,7 +51,13 @@ pub(crate) async fn replace(tx: &mut Tx, route: &Route) -> Result<bool, StoreErr
         ON CONFLICT (environment, model_id) DO UPDATE SET generation = excluded.generation,
             deployment_id = excluded.deployment_id, route = excluded.route
         WHERE routes.generation = excluded.generation - 1";
-    let content = Content { arms: route.arms.clone(), warm: route.warm.clone() };
+    let content = Content {
+        arms: route.arms.clone(),
+        warm: route.warm.clone(),
+        shadow: route.shadow.clone(),
+        moved: route.moved.clone(),
+        sticky_by: route.sticky_by,
+    };
     let content = serde_json::to_value(content).expect("a route is strings and numbers");
     let replace = sql("write a route", REPLACE)
         .bind(route.environment.as_str())
@@ -71,5 +83,8 @@ fn route_of(row: &Row) -> Result<Route, StoreError> {
         deployment_id: DeploymentId::new(row.text("deployment_id")?),
         arms: content.arms,
         warm: content.warm,
+        shadow: content.shadow,
+        moved: content.moved,
+        sticky_by: content.sticky_by,
     })
 }

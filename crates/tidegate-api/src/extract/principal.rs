@@ -1,6 +1,7 @@
 //! Who is asking. The one seam where authentication goes.
 
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -21,14 +22,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let Some(value) = parts.headers.get(USER_HEADER) else {
-            return Ok(Self(ANONYMOUS.to_owned()));
-        };
+        Ok(Self::named(&parts.headers)?.unwrap_or_else(|| Self(ANONYMOUS.to_owned())))
+    }
+}
+
+impl Principal {
+    /// Who the headers name, if anybody.
+    pub(crate) fn named(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get(USER_HEADER) else { return Ok(None) };
         let name = value.to_str().unwrap_or("").trim();
         let visible = name.chars().all(|c| c.is_ascii_graphic() || c == ' ');
         if name.is_empty() || name.len() > MAX_LENGTH || !visible {
             return Err(ApiError::invalid("X-Tidegate-User", "give 1 to 255 visible ASCII characters"));
         }
-        Ok(Self(name.to_owned()))
+        Ok(Some(Self(name.to_owned())))
     }
 }

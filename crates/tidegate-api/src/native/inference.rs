@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, ApiPath, ApiQuery, is_json, media_type};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, Principal, is_json, media_type};
 use crate::operations::features::{Features, TensorInput};
 use crate::operations::nested::Nested;
 use crate::operations::predict::{
@@ -226,7 +226,17 @@ fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -
     };
     let pin: Option<SemVer> = asked.version.map(|text| parse_number("version", &text)).transpose()?;
     let environment = asked.environment.unwrap_or(context.settings.default_environment);
-    Ok(Target { model, environment, pin, request_id, sticky_key, requested_at, started: asked.started })
+    let principal = Principal::named(headers)?.map(|principal| principal.0);
+    Ok(Target {
+        model,
+        environment,
+        pin,
+        request_id,
+        sticky_key,
+        principal,
+        requested_at,
+        started: asked.started,
+    })
 }
 
 fn with_version(mut response: Response, version: &str) -> Response {

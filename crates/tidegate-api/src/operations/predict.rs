@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use tidegate_core::{Environment, NamedTensor, RequestId, SemVer, Timestamp};
+use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
 use tidegate_serve::{InferError, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, StoreError};
 
@@ -25,8 +25,10 @@ pub(crate) struct Target {
     /// One loaded version, whatever its weight.
     pub pin: Option<SemVer>,
     pub request_id: RequestId,
-    /// Decides between arms; the request id where the caller gives none.
+    /// Decides between arms where the route goes by it; the request id where the caller gives none.
     pub sticky_key: Option<String>,
+    /// Who asks, where the caller says.
+    pub principal: Option<String>,
     pub requested_at: Timestamp,
     /// The same moment, for measuring.
     pub started: Instant,
@@ -100,8 +102,12 @@ pub(crate) async fn choose(context: &Context, target: &Target) -> Result<Chosen,
 
 /// Asks the store only where nobody answers, to say why.
 async fn resolve(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
-    let key = target.sticky_key.as_deref().unwrap_or(target.request_id.as_str());
-    let resolved = context.server.resolve(target.environment, &target.model, target.pin.as_ref(), key);
+    let caller = Caller {
+        request_id: target.request_id.as_str(),
+        key: target.sticky_key.as_deref(),
+        principal: target.principal.as_deref(),
+    };
+    let resolved = context.server.resolve(target.environment, &target.model, target.pin.as_ref(), &caller);
     let resolved = match resolved {
         Ok(resolved) => resolved,
         Err(error) => return Err(explain(context, target, error).await?),

@@ -8,7 +8,7 @@ use tidegate_api::{
     CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
 };
 use tidegate_core::{
-    Arm, Clock, DeploymentId, DeploymentStatus, Environment, IdSource, ModelId, Route, VersionId,
+    Arm, Clock, DeploymentId, DeploymentStatus, Environment, IdSource, ModelId, Route, StickyBy, VersionId,
 };
 use tidegate_delivery::{Phase, Plan, Rollout};
 use tidegate_serve::{Server, SlotSpec};
@@ -139,6 +139,9 @@ impl FakeControl {
             deployment_id: record.id.clone(),
             arms: to.iter().cloned().map(Arm::all).collect(),
             warm: vec![],
+            shadow: None,
+            moved: None,
+            sticky_by: StickyBy::default(),
         };
         let event = NewEvent {
             at: self.clock.now(),

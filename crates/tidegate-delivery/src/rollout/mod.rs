@@ -23,7 +23,9 @@ pub use step::step;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_core::route::BUCKETS;
-use tidegate_core::{Arm, DeploymentId, DeploymentStatus, Environment, ModelId, Route, Timestamp, VersionId};
+use tidegate_core::{
+    Arm, DeploymentId, DeploymentStatus, Environment, ModelId, Route, StickyBy, Timestamp, VersionId,
+};
 
 use crate::analysis::ArmSummary;
 use crate::config::StrategyConfig;
@@ -180,6 +182,9 @@ impl RouteChange {
             deployment_id: plan.deployment_id.clone(),
             arms: Vec::new(),
             warm: Vec::new(),
+            shadow: None,
+            moved: None,
+            sticky_by: StickyBy::default(),
         });
         route.generation += 1;
         match self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Arm, Environment, ModelId, SemVer};
+use tidegate_core::{Arm, Caller, Environment, ModelId, SemVer};
 use tidegate_serve::{ResolveError, Server, Slot};
 
 use crate::fake::FakeRuntime;
@@ -33,7 +33,7 @@ impl Scene {
     /// The version that answers, and the arm.
     fn answer(&self, model: &str, pin: Option<u64>) -> Result<(u64, usize), ResolveError> {
         let pin = pin.map(|number| SemVer::new(number, 0, 0));
-        let resolved = self.server.resolve(PRODUCTION, model, pin.as_ref(), "request-1")?;
+        let resolved = self.server.resolve(PRODUCTION, model, pin.as_ref(), &Caller::unnamed("request-1"))?;
         Ok((resolved.slot.number().major, resolved.arm))
     }
 }
@@ -46,9 +46,9 @@ async fn models_are_found_by_name_and_by_id_in_their_environment() {
     scene.apply(1, Some(1), &[]);
     assert_eq!(scene.answer("m", None), Ok((1, 0)));
     assert_eq!(scene.answer("model-1", None), Ok((1, 0)));
-    let staging = scene.server.resolve(Environment::Staging, "m", None, "request-1").err();
+    let staging = scene.server.resolve(Environment::Staging, "m", None, &Caller::unnamed("request-1")).err();
     assert_eq!(staging, Some(missing));
-    let resolved = scene.server.resolve(PRODUCTION, "m", None, "request-1").unwrap();
+    let resolved = scene.server.resolve(PRODUCTION, "m", None, &Caller::unnamed("request-1")).unwrap();
     assert_eq!(resolved.deployment_id.as_str(), "deploy-1");
 }
 
@@ -115,7 +115,7 @@ async fn weights_decide_by_key_and_a_missing_warm_version_is_no_fault() {
     let mut seen = [0, 0];
     for index in 0..200 {
         let key = format!("user-{index}");
-        let resolved = scene.server.resolve(PRODUCTION, "m", None, &key).unwrap();
+        let resolved = scene.server.resolve(PRODUCTION, "m", None, &Caller::unnamed(&key)).unwrap();
         assert_eq!(Some(resolved.arm), expected.pick(&key));
         assert_eq!(resolved.slot.version_id(), &expected.arms[resolved.arm].version_id);
         seen[resolved.arm] += 1;

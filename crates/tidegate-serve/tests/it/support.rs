@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::tensor::Element;
 use tidegate_core::{
-    Arm, DeploymentId, Environment, ModelId, ModelName, NamedTensor, Route, SemVer, Tensor, VersionId,
+    Arm, DeploymentId, Environment, ModelId, ModelName, NamedTensor, Route, SemVer, StickyBy, Tensor,
+    VersionId,
 };
 use tidegate_serve::{
     Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions, SlotOptions, SlotSpec,
@@ -111,6 +112,9 @@ pub fn route(generation: u64, active: Option<u64>, warm: &[u64]) -> Route {
         deployment_id: DeploymentId::new(format!("deploy-{generation}")),
         arms: active.map(|number| Arm::all(version_id(number))).into_iter().collect(),
         warm: warm.iter().map(|number| version_id(*number)).collect(),
+        shadow: None,
+        moved: None,
+        sticky_by: StickyBy::Key,
     }
 }
 

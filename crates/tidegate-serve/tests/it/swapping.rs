@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use tidegate_core::Environment;
+use tidegate_core::{Caller, Environment};
 use tidegate_serve::{Runtime, Server, Slot};
 
 use crate::support::{SMALL, fixture, floats, model_name, route, runtimes, spec, tensor, wait_until};
@@ -61,7 +61,8 @@ fn answer_of(number: u64) -> u8 {
 async fn call(server: Arc<Server>, is_over: Arc<AtomicBool>) -> u64 {
     let mut n_answers = 0;
     while !is_over.load(Ordering::Relaxed) {
-        let resolved = server.resolve(Environment::Production, "m", None, "request").unwrap();
+        let resolved =
+            server.resolve(Environment::Production, "m", None, &Caller::unnamed("request")).unwrap();
         let expected = f32::from(answer_of(resolved.slot.number().major));
         let inference = server.infer(&resolved.slot, vec![tensor("x", &[2], &[7f32, 7.0])]).await.unwrap();
         assert_eq!(floats(&inference.outputs), [expected; 2]);
@@ -84,7 +85,7 @@ async fn a_request_finishes_on_the_version_it_was_given() {
     server.apply(route(1, Some(1), &[]), model_name(), vec![first]);
     fake.runs.set_open(false);
 
-    let resolved = server.resolve(Environment::Production, "m", None, "request").unwrap();
+    let resolved = server.resolve(Environment::Production, "m", None, &Caller::unnamed("request")).unwrap();
     let mut in_flight = Box::pin(server.infer(&resolved.slot, vec![tensor("x", &[1], &[1f32])]));
     assert!(futures::poll!(&mut in_flight).is_pending());
     server.apply(route(2, Some(2), &[]), model_name(), vec![second]);

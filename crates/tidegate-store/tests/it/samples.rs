@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::json;
 use tidegate_core::{
     Arm, Artifact, ArtifactFormat, DType, DeploymentId, DeploymentStatus, Dim, Environment, Framework, Model,
-    ModelId, ModelName, ModelType, Route, Sha256Digest, Signature, StrategyKind, TensorSpec, Timestamp,
-    Version, VersionId, VersionStatus,
+    ModelId, ModelName, ModelType, Route, Sha256Digest, Signature, StickyBy, StrategyKind, TensorSpec,
+    Timestamp, Version, VersionId, VersionStatus,
 };
 use tidegate_store::{DeploymentRecord, NewEvent, Store, Transition};
 
@@ -126,5 +126,8 @@ pub fn route(record: &DeploymentRecord, arms: &[(&Version, u32)]) -> Route {
         deployment_id: record.id.clone(),
         arms: arms.iter().map(arm).collect(),
         warm: vec![],
+        shadow: None,
+        moved: None,
+        sticky_by: StickyBy::default(),
     }
 }
