@@ -11,6 +11,7 @@ mod apply;
 mod control;
 mod drive;
 mod placement;
+mod validation;
 mod work;
 
 use std::collections::HashSet;

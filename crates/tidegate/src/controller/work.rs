@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_core::{DeploymentId, SemVer, Timestamp, VersionId};
-use tidegate_delivery::{ArmSummary, Observation, Outcome, ValidationReport, Work};
+use tidegate_delivery::{ArmSummary, Observation, Outcome, Work};
 use tidegate_serve::{Slot, Tally, probe};
 use tidegate_store::Labels;
 use tokio::sync::mpsc;
 
 use super::Controller;
-use super::placement::PlaceError;
 
 /// How often what the candidate answers is reported.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(500);
@@ -28,7 +27,7 @@ struct Step<'a> {
 }
 
 /// The driver's grip on a slot between phases.
-type Held = Mutex<Option<Arc<Slot>>>;
+pub(super) type Held = Mutex<Option<Arc<Slot>>>;
 
 impl Controller {
     /// Performs `work` and reports its outcome under `epoch`. The driver aborts it when the phase changes.
@@ -57,56 +56,6 @@ impl Controller {
         };
         // The driver may be gone already; then another one does the work again.
         let _ = outcomes.send((epoch, outcome)).await;
-    }
-
-    /// The gates before traffic, in an order in which each makes sense only after the one before.
-    async fn validate(&self, version_id: &VersionId, held: &Held) -> ValidationReport {
-        let mut report = ValidationReport::default();
-        let version = match self.store.versions.get(version_id).await {
-            Ok(Some(version)) => version,
-            Ok(None) => {
-                report.check("registry", Err("the version is not in the registry".to_owned()));
-                return report;
-            }
-            Err(error) => {
-                report.check("registry", Err(error.to_string()));
-                return report;
-            }
-        };
-        let artifact = &version.primary;
-        let limit = self.settings.max_artifact_bytes;
-        let size = match artifact.size_bytes {
-            bytes if bytes > limit => Err(format!("{bytes} bytes; at most {limit} are allowed")),
-            bytes => Ok(format!("{bytes} bytes of at most {limit}")),
-        };
-        report.check("size", size);
-        let digest = self.artifacts.verify(&artifact.path, &artifact.sha256).await;
-        let digest = digest.map(|()| format!("`{}` has SHA-256 {}", artifact.name, artifact.sha256));
-        if !report.check("artifact", digest.map_err(|error| error.to_string())) {
-            return report;
-        }
-        let slot = match self.placement.load(version_id).await {
-            Ok(slot) => slot,
-            Err(error) => {
-                let check = if matches!(error, PlaceError::NotRunnable { .. }) { "format" } else { "load" };
-                report.check(check, Err(error.to_string()));
-                return report;
-            }
-        };
-        *held.lock().expect("never held across a panic") = Some(Arc::clone(&slot));
-        let schema = match &version.signature {
-            Some(declared) if declared != slot.signature() => {
-                Err("the model's inputs and outputs differ from those registered".to_owned())
-            }
-            _ => Ok(describe_signature(&slot)),
-        };
-        report.check("schema", schema);
-        let probe = self.predict_probe(&slot, 0).await;
-        report.check(
-            "probe",
-            probe.map(|()| "a probe prediction has the declared outputs, all finite".to_owned()),
-        );
-        report
     }
 
     async fn await_loaded(&self, version_id: &VersionId, held: &Held) -> Outcome {
@@ -141,7 +90,7 @@ impl Controller {
     }
 
     /// One synthetic prediction through the queue that users' requests take.
-    async fn predict_probe(&self, slot: &Arc<Slot>, seed: u64) -> Result<(), String> {
+    pub(super) async fn predict_probe(&self, slot: &Arc<Slot>, seed: u64) -> Result<(), String> {
         loop {
             let inputs = probe::probe_inputs(slot.signature(), seed);
             match self.server.infer(slot, inputs).await {
@@ -215,15 +164,4 @@ impl Controller {
         let Tally { requests, failures, latency } = tally;
         ArmSummary { requests, failures, latency, ..ArmSummary::default() }
     }
-}
-
-fn describe_signature(slot: &Slot) -> String {
-    let side = |specs: &[tidegate_core::TensorSpec]| {
-        let specs: Vec<_> = specs
-            .iter()
-            .map(|spec| format!("{} {} {}", spec.name, spec.datatype, spec.shape_text()))
-            .collect();
-        specs.join(", ")
-    };
-    format!("takes {}; gives {}", side(&slot.signature().inputs), side(&slot.signature().outputs))
 }
