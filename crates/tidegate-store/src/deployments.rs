@@ -10,6 +10,7 @@ use tidegate_core::{
 
 pub use self::commit::{CommitError, Fence, Transition};
 pub use self::events::{EventRecord, NewEvent};
+use crate::changes::{Change, Changes};
 use crate::db::{Db, Row, Statement, sql};
 use crate::error::StoreError;
 use crate::page::{Listing, Page};
@@ -17,6 +18,7 @@ use crate::page::{Listing, Page};
 /// Deployments by id, filter and need of attention.
 pub struct Deployments {
     db: Db,
+    changes: Changes,
 }
 
 /// A deployment as it is stored. `state` belongs to the delivery state machine and is opaque here.
@@ -94,8 +96,8 @@ impl DeploymentFilter {
 const MAX_CREATE_ATTEMPTS: usize = 5;
 
 impl Deployments {
-    pub(crate) fn new(db: Db) -> Self {
-        Self { db }
+    pub(crate) fn new(db: Db, changes: Changes) -> Self {
+        Self { db, changes }
     }
 
     /// Stores a new deployment and its first events. At most one deployment of a model is in progress
@@ -107,7 +109,11 @@ impl Deployments {
                 for event in first {
                     tx.execute(events::append(&record.id, event)).await?;
                 }
-                return Ok(tx.commit("create a deployment").await?);
+                let change = Change::Deployment { id: record.id.clone() };
+                let announced = self.changes.announce(&mut tx, [change]).await?;
+                tx.commit("create a deployment").await?;
+                announced.committed();
+                return Ok(());
             }
             drop(tx);
             if let Some(deployment_id) = self.in_progress(&record.model_id, record.environment).await? {
@@ -152,7 +158,7 @@ impl Deployments {
     /// Commits a transition whole: the record, its events, and the route with everything that follows from it. Returns
     /// the new revision. See [`Transition`] for what is refused.
     pub async fn commit(&self, transition: &Transition) -> Result<u64, CommitError> {
-        commit::commit(&self.db, transition).await
+        commit::commit(&self.db, &self.changes, transition).await
     }
 
     async fn page(&self, filter: &DeploymentFilter, page: Page) -> Result<Vec<DeploymentRecord>, StoreError> {

@@ -10,6 +10,7 @@
 //! invariants live.
 
 mod artifacts;
+mod changes;
 mod db;
 mod deployments;
 mod error;
@@ -18,12 +19,14 @@ mod inferences;
 mod leases;
 mod models;
 mod page;
+mod replicas;
 mod routes;
 mod versions;
 
 pub use artifacts::{
     ArtifactError, ArtifactLocation, ArtifactStore, ArtifactStream, PutError, Stored, StoredKey,
 };
+pub use changes::{Change, ChangeStream, Changes};
 pub use db::Backend;
 pub use db::connect::ConnectError;
 pub use deployments::{
@@ -36,6 +39,10 @@ pub use inferences::{InferenceRecord, Inferences};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};
 pub use page::{Listing, Page};
+pub use replicas::{
+    AppliedRoute, LoadState, NewTally, ReplicaRecord, ReplicaReport, Replicas, ReportKind, TallyRecord,
+    VersionReport,
+};
 pub use routes::Routes;
 pub use versions::{RegisterError, Versions};
 
@@ -50,6 +57,8 @@ pub struct Store {
     pub leases: Leases,
     pub inferences: Inferences,
     pub feedback: Feedback,
+    pub replicas: Replicas,
+    pub changes: Changes,
     db: Db,
 }
 
@@ -58,14 +67,17 @@ impl Store {
     /// its folder where they are missing, and brings the tables up to date. Safe when several processes start at once.
     pub async fn connect(database_url: &str) -> Result<Store, ConnectError> {
         let db = db::connect::connect(database_url).await?;
+        let changes = Changes::new(db.clone());
         Ok(Store {
             models: Models::new(db.clone()),
             versions: Versions::new(db.clone()),
-            deployments: Deployments::new(db.clone()),
+            deployments: Deployments::new(db.clone(), changes.clone()),
             routes: Routes::new(db.clone()),
             leases: Leases::new(db.clone()),
             inferences: Inferences::new(db.clone()),
             feedback: Feedback::new(db.clone()),
+            replicas: Replicas::new(db.clone(), changes.clone()),
+            changes,
             db,
         })
     }

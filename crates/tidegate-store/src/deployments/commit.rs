@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use tidegate_core::{Environment, ModelId, Route, VersionId, VersionStatus};
 
 use super::{DeploymentRecord, NewEvent, events};
+use crate::changes::{Change, Changes};
 use crate::db::{Db, Statement, Tx, sql};
 use crate::error::StoreError;
 use crate::routes;
@@ -50,7 +51,7 @@ pub enum CommitError {
 const DOING: &str = "commit a deployment's transition";
 
 /// Locks are taken in one order (lease, deployment, model, its versions), so commits cannot deadlock.
-pub(super) async fn commit(db: &Db, transition: &Transition) -> Result<u64, CommitError> {
+pub(super) async fn commit(db: &Db, changes: &Changes, transition: &Transition) -> Result<u64, CommitError> {
     let record = &transition.record;
     let mut tx = db.begin(DOING).await?;
     if let Some(fence) = &transition.fence
@@ -69,8 +70,19 @@ pub(super) async fn commit(db: &Db, transition: &Transition) -> Result<u64, Comm
     {
         return Err(CommitError::Conflict);
     }
+    let announced = changes.announce(&mut tx, what_changes(transition)).await?;
     tx.commit(DOING).await?;
+    announced.committed();
     Ok(record.revision + 1)
+}
+
+/// The route first: who serves is in more of a hurry than who watches.
+fn what_changes(transition: &Transition) -> impl Iterator<Item = Change> {
+    let route = transition
+        .route
+        .as_ref()
+        .map(|route| Change::Route { environment: route.environment, model_id: route.model_id.clone() });
+    route.into_iter().chain([Change::Deployment { id: transition.record.id.clone() }])
 }
 
 /// A row when the lease is still this holder's. On PostgreSQL it also keeps others from taking it over until the

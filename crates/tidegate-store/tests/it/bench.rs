@@ -43,6 +43,7 @@ const CASES_AT_A_TIME: usize = 3;
 
 /// Runs all cases, each on the database that `fresh_url` gives for its number. Returns those that failed and what they
 /// panicked with.
+#[must_use]
 pub async fn run<F>(cases: Vec<Case>, fresh_url: impl Fn(usize) -> F) -> Vec<String>
 where
     F: Future<Output = String>,

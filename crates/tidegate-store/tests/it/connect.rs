@@ -1,11 +1,13 @@
 //! Opening a store: from nothing, by many at once, after an upgrade, and against what is not there.
 
 use futures::future::join_all;
-use tidegate_store::{Backend, ConnectError, ModelFilter, Page, Store};
+use tidegate_core::Environment;
+use tidegate_store::{Backend, Change, ConnectError, ModelFilter, Page, Store};
 
 use crate::bench::chain;
+use crate::contract::changes::{listening, wait_for};
 use crate::postgres::Server;
-use crate::samples::registered;
+use crate::samples::{deployment, registered, transition};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_open_an_empty_sqlite_file_at_once() {
@@ -92,4 +94,33 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
         let is_named_by_us = matches!(error, ConnectError::UnknownScheme { .. }) || url.starts_with("sqlite");
         assert!(is_named_by_us || !message.contains("secret"), "{message}");
     }
+}
+
+/// What changes while nobody hears it is told as everything, and the next change by its name again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_killed_listener_misses_nothing() {
+    const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE query LIKE 'LISTEN %' AND datname = current_database()";
+    let Some(server) = Server::start().await else { return };
+    let url = server.fresh_database("listen").await;
+    let (hearer, writer) = (Store::connect(&url).await.unwrap(), Store::connect(&url).await.unwrap());
+    let (mut stream, task) = listening(&hearer).await;
+    let (_, versions) = registered(&writer, "m", &["1.0.0"]).await;
+    let mut record = deployment(&versions[0], Environment::Production);
+    writer.deployments.create(&record, &[]).await.unwrap();
+    let told = Change::Deployment { id: record.id.clone() };
+    wait_for(&mut stream, |change| *change == told).await;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    for _ in 0..3 {
+        let killed = sqlx::query(KILL).execute(&pool).await.unwrap().rows_affected();
+        assert_eq!(killed, 1);
+        wait_for(&mut stream, |change| *change == Change::Everything).await;
+        record.revision = writer.deployments.commit(&transition(&record)).await.unwrap();
+        wait_for(&mut stream, |change| *change == told).await;
+    }
+    task.abort();
+    pool.close().await;
+    hearer.close().await;
+    writer.close().await;
+    server.stop().await;
 }

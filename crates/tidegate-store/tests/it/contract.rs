@@ -1,10 +1,12 @@
 //! What the repositories promise, on whichever database. Each case is written once and runs on both.
 
+pub mod changes;
 mod deployments;
 mod feedback;
 mod inferences;
 mod leases;
 mod models;
+mod replicas;
 mod routes;
 mod versions;
 
@@ -45,6 +47,11 @@ fn all() -> Vec<Case> {
         inferences::reads_back_what_was_recorded,
         inferences::a_request_is_recorded_once,
         inferences::old_requests_are_deleted_oldest_first,
+        replicas::reports_are_replaced_whole,
+        replicas::counts_outlive_their_replica_while_a_deployment_may_rest_on_them,
+        changes::a_commit_is_told_here_and_in_another_process,
+        changes::what_is_not_committed_is_not_told,
+        changes::who_falls_behind_is_told_to_look_at_everything,
         feedback::labels_are_counted_by_version_and_a_later_one_replaces,
     ]
 }
@@ -53,8 +60,8 @@ fn all() -> Vec<Case> {
 async fn holds_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    bench::run(all(), |index| async move { format!("sqlite://{}/{index}/tidegate.db", path.display()) })
-        .await;
+    let fresh = |index| async move { format!("sqlite://{}/{index}/tidegate.db", path.display()) };
+    check(bench::run(all(), fresh).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -64,5 +71,9 @@ async fn holds_on_postgres() {
     let failed =
         bench::run(all(), |index| async move { fresh.fresh_database(&format!("case{index}")).await }).await;
     server.stop().await;
+    check(failed);
+}
+
+fn check(failed: Vec<String>) {
     assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n"));
 }
