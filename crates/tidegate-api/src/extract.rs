@@ -1,10 +1,12 @@
 //! Extractors whose rejections have the shape of every other error and name the field.
 
+mod asker;
 mod body;
 mod page;
 mod principal;
 mod rest;
 
+pub(crate) use asker::{Asker, is_key, not_a_key};
 pub(crate) use body::{ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body, too_large};
 pub(crate) use page::Pagination;
 pub use principal::ANONYMOUS;

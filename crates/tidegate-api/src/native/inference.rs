@@ -13,27 +13,23 @@ use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tidegate_core::{DType, Environment, RequestId, SemVer, Timestamp};
+use serde_json::value::RawValue;
+use tidegate_core::{DType, Environment, NamedTensor, RequestId, SemVer, Timestamp};
 use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, ApiPath, ApiQuery, Principal, is_json, media_type};
-use crate::operations::features::{Features, TensorInput};
-use crate::operations::nested::Nested;
-use crate::operations::predict::{
-    Answer, Chosen, PredictError, Query, Target, account, choose, milliseconds, run, tensors,
-};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, Asker, is_json, is_key, media_type, not_a_key};
+use crate::operations::fault::Fault;
+use crate::operations::features::Features;
+use crate::operations::predict::{self, Predicted, Query, Target, milliseconds};
 use crate::operations::prediction::Prediction;
 use crate::operations::register::parse_number;
+use crate::operations::tensor_json::tensor_from_json;
 use image::ImageParameters;
 
 /// The version that answered, also where the body is an image.
 pub(crate) const VERSION_HEADER: &str = "x-tidegate-version";
-
-/// Requests with the same key meet the same version while traffic is split.
-const KEY_HEADER: &str = "x-tidegate-key";
 
 /// Give `features` or `inputs`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,7 +59,7 @@ pub(crate) struct InputTensor {
     datatype: DType,
     /// Row-major: flat, or nested as the shape says.
     #[schema(value_type = Vec<Object>)]
-    data: Nested,
+    data: Box<RawValue>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,20 +125,15 @@ async fn predict_json(
     let asked =
         Asked { version: body.version, request_id: body.request_id, environment: body.environment, started };
     let target = target(context, model, headers, asked)?;
-    let (query, field) = match (body.features, body.inputs) {
-        (Some(features), None) => (Query::Features(features), "features"),
-        (None, Some(inputs)) => {
-            (Query::Inputs(inputs.into_iter().map(TensorInput::from).collect()), "inputs")
-        }
+    let query = match (body.features, body.inputs) {
+        (Some(features), None) => Query::Features(features),
+        (None, Some(inputs)) => Query::Tensors { inputs: read_inputs(inputs), outputs: Vec::new() },
         (Some(_), Some(_)) => {
             return Err(ApiError::invalid("inputs", "give `features` or `inputs`, not both"));
         }
         (None, None) => return Err(ApiError::invalid("features", "missing; give `features` or `inputs`")),
     };
-    let chosen = choose(context, &target).await?;
-    let result = predict_one(context, &chosen, &query, field).await;
-    account(context, &target, Some(&chosen), answer(context, &query, &result));
-    let prediction = result?;
+    let Predicted { chosen, prediction } = predict::predict(context, &target, query).await?;
     let version = chosen.number();
     let response = PredictResponse {
         request_id: target.request_id.to_string(),
@@ -156,45 +147,16 @@ async fn predict_json(
     Ok(with_version(Json(response).into_response(), &version))
 }
 
-async fn predict_one(
-    context: &Context,
-    chosen: &Chosen,
-    query: &Query,
-    field: &str,
-) -> Result<Prediction, PredictError> {
-    let inputs = tensors(chosen, query, field)?;
-    run(context, chosen, inputs).await
-}
-
-/// What the log keeps: payloads only while they are small and the operator wants them.
-fn answer(context: &Context, query: &Query, result: &Result<Prediction, PredictError>) -> Answer {
-    let wanted = context.settings.log_payloads;
-    let features = match query {
-        Query::Features(features) if wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS => {
-            small_json(features)
+/// All faults at once, by place in the list.
+fn read_inputs(inputs: Vec<InputTensor>) -> Result<Vec<NamedTensor>, Vec<Fault>> {
+    let (mut tensors, mut faults) = (Vec::new(), Vec::new());
+    for (index, input) in inputs.into_iter().enumerate() {
+        match tensor_from_json(input.datatype, &input.shape, &input.data) {
+            Ok(tensor) => tensors.push(NamedTensor { name: input.name, tensor }),
+            Err(fault) => faults.push(fault.within(&format!("[{index}]"))),
         }
-        _ => None,
-    };
-    let prediction = result.as_ref().ok();
-    let small = prediction.filter(|prediction| wanted && prediction.n_elements() <= MAX_LOGGED_ELEMENTS);
-    Answer {
-        features,
-        prediction: small.and_then(small_json),
-        confidence: prediction.and_then(Prediction::confidence),
-        error: result.as_ref().err().map(ToString::to_string),
     }
-}
-
-/// Rows of a table, not images: the log is a database.
-const MAX_LOGGED_ELEMENTS: usize = 256;
-
-/// Of JSON text, far above any row of numbers: one element may be a text, and names have any length.
-const MAX_LOGGED_BYTES: usize = 64 << 10;
-
-/// The value, unless its text is longer than [`MAX_LOGGED_BYTES`].
-fn small_json(value: &impl Serialize) -> Option<Value> {
-    let value = serde_json::to_value(value).ok()?;
-    (value.to_string().len() <= MAX_LOGGED_BYTES).then_some(value)
+    if faults.is_empty() { Ok(tensors) } else { Err(faults) }
 }
 
 /// What a request may say of who shall answer.
@@ -206,34 +168,23 @@ struct Asked {
     started: Instant,
 }
 
-const MAX_KEY: usize = 255;
-
 fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -> Result<Target, ApiError> {
-    let is_key =
-        |text: &str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    let fault =
-        |field: &str| ApiError::invalid(field, format!("give 1 to {MAX_KEY} visible ASCII characters"));
     let requested_at = context.clock.now();
     let request_id = match asked.request_id {
         Some(text) if is_key(&text) => RequestId::new(text),
-        Some(_) => return Err(fault("requestId")),
+        Some(_) => return Err(not_a_key("requestId")),
         None => context.ids.next(requested_at),
     };
-    let sticky_key = match headers.get(KEY_HEADER).map(HeaderValue::to_str) {
-        None => None,
-        Some(Ok(key)) if is_key(key) => Some(key.to_owned()),
-        Some(_) => return Err(fault("X-Tidegate-Key")),
-    };
+    let asker = Asker::of(headers)?;
     let pin: Option<SemVer> = asked.version.map(|text| parse_number("version", &text)).transpose()?;
-    let environment = asked.environment.unwrap_or(context.settings.default_environment);
-    let principal = Principal::named(headers)?.map(|principal| principal.0);
+    let environment = asked.environment.or(asker.environment);
     Ok(Target {
         model,
-        environment,
+        environment: environment.unwrap_or(context.settings.default_environment),
         pin,
         request_id,
-        sticky_key,
-        principal,
+        sticky_key: asker.key,
+        principal: asker.principal,
         requested_at,
         started: asked.started,
     })
@@ -244,10 +195,4 @@ fn with_version(mut response: Response, version: &str) -> Response {
         response.headers_mut().insert(VERSION_HEADER, value);
     }
     response
-}
-
-impl From<InputTensor> for TensorInput {
-    fn from(input: InputTensor) -> Self {
-        Self { name: input.name, shape: input.shape, datatype: input.datatype, data: input.data }
-    }
 }

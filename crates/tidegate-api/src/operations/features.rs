@@ -1,8 +1,8 @@
-//! From JSON to tensors that fit a signature.
+//! From JSON features to tensors that fit a signature.
 //!
-//! `features` come in one of two spellings: by input name, each a number or a nested array whose batch axis may be left
-//! out; or, for a model with one input of shape `[N, F]`, as `F` named scalars in the order of the input schema.
-//! `inputs` name shape and datatype themselves (Open Inference Protocol, version 2).
+//! They come in one of two spellings: by input name, each a number or a nested array whose batch axis may be left
+//! out; or, for a model with one input of shape `[N, F]`, as `F` named scalars in the order of the input schema. Tensors
+//! that name shape and datatype themselves are read by `tensor_json`.
 
 mod encode;
 mod packing;
@@ -13,8 +13,7 @@ use std::fmt;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use tidegate_core::tensor::element_count;
-use tidegate_core::{DType, NamedTensor, Signature, TensorSpec};
+use tidegate_core::{NamedTensor, Signature, TensorSpec};
 
 use super::fault::Fault;
 use super::nested::Nested;
@@ -35,16 +34,6 @@ impl Features {
     }
 }
 
-/// One element of `inputs`.
-#[derive(Clone, Debug)]
-pub(crate) struct TensorInput {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub datatype: DType,
-    /// Row-major: flat, or nested as the shape says.
-    pub data: Nested,
-}
-
 /// All faults at once; fields are relative to the features object.
 pub(crate) fn from_features(
     features: &Features,
@@ -56,32 +45,6 @@ pub(crate) fn from_features(
         Some(packing) if !names_an_input => packing.pack(features).map(|tensor| vec![tensor]),
         _ => by_name(features, signature),
     }
-}
-
-/// All faults at once; fields are relative to the inputs array.
-pub(crate) fn from_inputs(inputs: &[TensorInput]) -> Result<Vec<NamedTensor>, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let mut tensors = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        match from_input(input) {
-            Ok(tensor) => tensors.push(tensor),
-            Err(fault) => faults.push(fault.within(&format!("[{index}]"))),
-        }
-    }
-    if faults.is_empty() { Ok(tensors) } else { Err(faults) }
-}
-
-fn from_input(input: &TensorInput) -> Result<NamedTensor, Fault> {
-    let (shape, leaves) = input.data.regular().map_err(|fault| fault.within("data"))?;
-    let expected = element_count(&input.shape).map_err(|error| Fault::new("shape", error.to_string()))?;
-    let is_flat = shape.len() <= 1;
-    if leaves.len() != expected || !(is_flat || shape == input.shape) {
-        let message =
-            format!("shape {:?} needs {expected} elements, the data has shape {shape:?}", input.shape);
-        return Err(Fault::new("data", message));
-    }
-    let tensor = encode(input.datatype, &input.shape, &input.data).map_err(|fault| fault.within("data"))?;
-    Ok(NamedTensor { name: input.name.clone(), tensor })
 }
 
 fn by_name(features: &Features, signature: &Signature) -> Result<Vec<NamedTensor>, Vec<Fault>> {

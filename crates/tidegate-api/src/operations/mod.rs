@@ -3,6 +3,7 @@
 //! Knows no axum, no status code and no wire format of any one protocol. Each operation has its own error, which names
 //! the field at fault where the caller is.
 
+mod exact;
 pub(crate) mod facts;
 pub(crate) mod fault;
 pub(crate) mod features;
@@ -13,3 +14,4 @@ pub(crate) mod prediction;
 pub(crate) mod register;
 pub(crate) mod segment;
 pub(crate) mod stack;
+pub(crate) mod tensor_json;

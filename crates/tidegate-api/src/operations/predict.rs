@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
 use tidegate_serve::{InferError, ResolveError, Resolved, RunError, Slot};
@@ -10,7 +11,7 @@ use tidegate_store::{InferenceRecord, StoreError};
 
 use super::facts::VersionFacts;
 use super::fault::{Fault, listed};
-use super::features::{Features, TensorInput, from_features, from_inputs};
+use super::features::{Features, from_features};
 use super::prediction::{NotFinite, Prediction};
 use super::stack::{split, stack};
 use crate::context::Context;
@@ -37,7 +38,18 @@ pub(crate) struct Target {
 /// What a caller wants predicted.
 pub(crate) enum Query {
     Features(Features),
-    Inputs(Vec<TensorInput>),
+    Tensors {
+        /// Read already, or what is wrong with them by place in the request's list of inputs.
+        inputs: Result<Vec<NamedTensor>, Vec<Fault>>,
+        /// Those that the caller names; the model must have them. All are computed.
+        outputs: Vec<String>,
+    },
+}
+
+/// A prediction, and who made it.
+pub(crate) struct Predicted {
+    pub chosen: Chosen,
+    pub prediction: Prediction,
 }
 
 /// Why there is no prediction.
@@ -91,6 +103,31 @@ impl Chosen {
     }
 }
 
+/// One request from choosing who answers to accounting for it, whatever came of it.
+pub(crate) async fn predict(
+    context: &Context,
+    target: &Target,
+    query: Query,
+) -> Result<Predicted, PredictError> {
+    let chosen = choose(context, target).await?;
+    let (features, inputs) = match query {
+        Query::Features(features) => {
+            let inputs = tensors(&chosen, &features, "features");
+            (Some(features), inputs)
+        }
+        Query::Tensors { inputs, outputs } => {
+            let inputs = checked(&chosen, inputs, "inputs");
+            (None, check_outputs(&chosen, &outputs).and(inputs))
+        }
+    };
+    let result = match inputs {
+        Ok(inputs) => run(context, &chosen, inputs).await,
+        Err(misfit) => Err(misfit),
+    };
+    account(context, target, Some(&chosen), Answer::of(context, features.as_ref(), &result));
+    Ok(Predicted { prediction: result?, chosen })
+}
+
 /// Finds who answers; where nobody does, the request is accounted for as failed.
 pub(crate) async fn choose(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
     let chosen = resolve(context, target).await;
@@ -101,7 +138,7 @@ pub(crate) async fn choose(context: &Context, target: &Target) -> Result<Chosen,
 }
 
 /// Asks the store only where nobody answers, to say why.
-async fn resolve(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
+pub(crate) async fn resolve(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
     let caller = Caller {
         request_id: target.request_id.as_str(),
         key: target.sticky_key.as_deref(),
@@ -143,20 +180,39 @@ async fn explain(
     })
 }
 
-/// The tensors of one prediction. `field` is what the query is called in the request: `features`, `inputs`,
-/// `instances[3]`.
-pub(crate) fn tensors(chosen: &Chosen, query: &Query, field: &str) -> Result<Vec<NamedTensor>, PredictError> {
+/// The tensors of one prediction. `field` is what the features are called in the request: `features`, `instances[3]`.
+pub(crate) fn tensors(
+    chosen: &Chosen,
+    features: &Features,
+    field: &str,
+) -> Result<Vec<NamedTensor>, PredictError> {
     let signature = chosen.resolved.slot.signature();
-    let tensors = match query {
-        Query::Features(features) => from_features(features, signature, &chosen.facts.input_schema),
-        Query::Inputs(inputs) => from_inputs(inputs),
-    };
+    let tensors = from_features(features, signature, &chosen.facts.input_schema);
+    checked(chosen, tensors, field)
+}
+
+fn checked(
+    chosen: &Chosen,
+    tensors: Result<Vec<NamedTensor>, Vec<Fault>>,
+    field: &str,
+) -> Result<Vec<NamedTensor>, PredictError> {
     let within = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.within(field)).collect();
     let tensors = tensors.map_err(|faults| PredictError::Misfit(within(faults)))?;
-    signature.check_inputs(&tensors).map_err(|mismatch| {
+    chosen.resolved.slot.signature().check_inputs(&tensors).map_err(|mismatch| {
         PredictError::Misfit(vec![Fault::new(format!("{field}.{}", mismatch.tensor), mismatch.reason)])
     })?;
     Ok(tensors)
+}
+
+fn check_outputs(chosen: &Chosen, names: &[String]) -> Result<(), PredictError> {
+    let known = &chosen.resolved.slot.signature().outputs;
+    let is_unknown = |name: &&String| !known.iter().any(|spec| spec.name == **name);
+    let fault = |name: &String| {
+        let known = known.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        Fault::new(format!("outputs.{name}"), format!("the model has no such output; it gives {known}"))
+    };
+    let faults: Vec<_> = names.iter().filter(is_unknown).map(fault).collect();
+    if faults.is_empty() { Ok(()) } else { Err(PredictError::Misfit(faults)) }
 }
 
 /// Runs one request on the slot.
@@ -220,6 +276,34 @@ pub(crate) struct Answer {
     pub confidence: Option<f64>,
     /// `None`: it was answered.
     pub error: Option<String>,
+}
+
+impl Answer {
+    /// Payloads are kept only while they are small and the operator wants them.
+    fn of(context: &Context, features: Option<&Features>, result: &Result<Prediction, PredictError>) -> Self {
+        let wanted = context.settings.log_payloads;
+        let features = features.filter(|features| wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS);
+        let prediction = result.as_ref().ok();
+        let small = prediction.filter(|prediction| wanted && prediction.n_elements() <= MAX_LOGGED_ELEMENTS);
+        Self {
+            features: features.and_then(small_json),
+            prediction: small.and_then(small_json),
+            confidence: prediction.and_then(Prediction::confidence),
+            error: result.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+/// Rows of a table, not images: the log is a database.
+const MAX_LOGGED_ELEMENTS: usize = 256;
+
+/// Of JSON text, far above any row of numbers: one element may be a text, and names have any length.
+const MAX_LOGGED_BYTES: usize = 64 << 10;
+
+/// The value, unless its text is longer than [`MAX_LOGGED_BYTES`].
+fn small_json(value: &impl Serialize) -> Option<Value> {
+    let value = serde_json::to_value(value).ok()?;
+    (value.to_string().len() <= MAX_LOGGED_BYTES).then_some(value)
 }
 
 /// Accounts for a request, failed or not.

@@ -16,7 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::{ApiJson, ApiPath};
 use crate::operations::features::Features;
 use crate::operations::predict::{
-    Answer, Chosen, PredictError, Query, account, choose, milliseconds, run_batch, tensors,
+    Answer, Chosen, PredictError, account, choose, milliseconds, run_batch, tensors,
 };
 use crate::operations::prediction::Prediction;
 
@@ -87,8 +87,8 @@ async fn predict_all(
     instances: Vec<Features>,
 ) -> Result<Vec<Prediction>, PredictError> {
     let instances = instances.into_iter().enumerate();
-    let inputs = instances
-        .map(|(index, features)| tensors(chosen, &Query::Features(features), &format!("instances[{index}]")));
+    let inputs =
+        instances.map(|(index, features)| tensors(chosen, &features, &format!("instances[{index}]")));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     run_batch(context, chosen, inputs).await
 }

@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use tidegate_core::tensor::Element;
 use tidegate_core::{DType, Tensor};
 
+use crate::operations::exact::{in_range, out_of_range, whole};
 use crate::operations::fault::Fault;
 use crate::operations::nested::{Leaves, Nested};
 
@@ -48,23 +49,13 @@ fn strings(shape: &[usize], nested: &Nested) -> Result<Tensor, Fault> {
 
 /// Whole numbers, also written as `3.0`; true and false are 1 and 0.
 fn integers<T: Element + TryFrom<i128>>(shape: &[usize], nested: &Nested) -> Result<Tensor, Fault> {
-    let in_range = |whole: i128| T::try_from(whole).map_err(|_| out_of_range(whole, T::DTYPE));
     let values = match nested.regular()?.1 {
-        Leaves::Ints(values) => each(nested, values, |value| in_range(*value)),
-        Leaves::Floats(values) => each(nested, values, |value| in_range(whole(*value)?)),
-        Leaves::Bools(values) => each(nested, values, |value| in_range((*value).into())),
+        Leaves::Ints(values) => each(nested, values, |value| in_range::<T>(*value)),
+        Leaves::Floats(values) => each(nested, values, |value| in_range::<T>(whole(*value)?)),
+        Leaves::Bools(values) => each(nested, values, |value| in_range::<T>((*value).into())),
         texts @ Leaves::Texts(_) => Err(expected("a whole number", texts, nested)),
     };
     built(Tensor::from_vec(shape.to_vec(), values?))
-}
-
-fn whole(value: f64) -> Result<i128, String> {
-    /// Beyond 2^53 a float no longer holds every whole number.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value.fract() == 0.0 && value.abs() <= EXACT {
-        true => Ok(value as i128),
-        false => Err(format!("expected a whole number, got {value}")),
-    }
 }
 
 fn floats<T: Element>(
@@ -100,10 +91,6 @@ fn each<T, U>(
 
 fn built(tensor: Result<Tensor, tidegate_core::TensorError>) -> Result<Tensor, Fault> {
     tensor.map_err(|error| Fault::new("", error.to_string()))
-}
-
-fn out_of_range(value: impl std::fmt::Display, dtype: DType) -> String {
-    format!("{value} is out of the range of {dtype}")
 }
 
 fn expected(what: &str, leaves: &Leaves, nested: &Nested) -> Fault {

@@ -1,5 +1,5 @@
 use serde_json::{from_value, json};
-use tidegate_core::Dim;
+use tidegate_core::{DType, Dim};
 
 use super::*;
 
@@ -80,25 +80,4 @@ fn named_scalars_are_packed_in_the_order_of_the_schema() {
     }
     let faults = pack(json!({"amount": 1e300, "age_days": 1, "is_abroad": false})).unwrap_err();
     assert_eq!(faults[0].field, "amount");
-}
-
-#[test]
-fn inputs_are_taken_flat_or_nested_but_not_short() {
-    let input = |shape: &[usize], data: Value| TensorInput {
-        name: "X".to_owned(),
-        shape: shape.to_vec(),
-        datatype: DType::Fp32,
-        data: from_value(data).unwrap(),
-    };
-    assert!(from_inputs(&[input(&[2, 2], json!([1, 2, 3, 4]))]).is_ok());
-    assert!(from_inputs(&[input(&[2, 2], json!([[1, 2], [3, 4]]))]).is_ok());
-    let cases = [
-        (input(&[2, 2], json!([1, 2, 3])), "[0].data"),
-        (input(&[2, 2], json!([[1, 2, 3, 4]])), "[0].data"),
-        (input(&[usize::MAX, 2], json!([])), "[0].shape"),
-        (input(&[1], json!(["x"])), "[0].data[0]"),
-    ];
-    for (input, field) in cases {
-        assert_eq!(from_inputs(std::slice::from_ref(&input)).unwrap_err()[0].field, field, "{input:?}");
-    }
 }
