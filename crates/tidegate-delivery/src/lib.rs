@@ -16,7 +16,7 @@ pub use analysis::{
     Analysis, ArmSummary, LatencyHistogram, MetricVerdict, Thresholds, Verdict, analyse, compare_ab,
 };
 pub use config::{BlueGreen, ConfigFault, StrategyConfig};
-pub use report::{Check, ValidationReport};
+pub use report::{Check, Measured, Override, ValidationReport};
 pub use rollout::{
     Command, Effect, Event, EventKind, Observation, Outcome, Phase, Plan, Rollout, RouteChange, Work, step,
 };

@@ -44,6 +44,7 @@ impl DeploymentControl for FakeControl {
         let plan = Plan {
             initiated_by: new.initiated_by.clone(),
             needs_approval: false,
+            override_validation: None,
             deployment_id: id.clone(),
             model_id: new.model.id.clone(),
             environment: new.environment,

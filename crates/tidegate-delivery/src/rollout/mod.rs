@@ -29,7 +29,7 @@ use tidegate_core::{
 
 use crate::analysis::ArmSummary;
 use crate::config::StrategyConfig;
-use crate::report::ValidationReport;
+use crate::report::{Override, ValidationReport};
 
 /// What was asked for; never changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub struct Plan {
     pub initiated_by: String,
     /// Whether somebody other than the initiator must approve before it loads.
     pub needs_approval: bool,
+    /// Lets the deployment go on where validation fails for anything but a vital check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_validation: Option<Override>,
 }
 
 /// A deployment's durable state.

@@ -10,7 +10,7 @@ use tidegate_core::{DeploymentId, Timestamp};
 
 use super::{Effect, Event, EventKind, Observation, Outcome, Phase, Rollout, RouteChange};
 use crate::config::Stages;
-use crate::report::ValidationReport;
+use crate::report::{Override, ValidationReport};
 
 /// By how much more than the previous version's a candidate's failure rate may be, after a switch.
 const MAX_FAILURE_RATE_INCREASE: f64 = 0.01;
@@ -123,21 +123,35 @@ impl Stepper {
     }
 
     fn validated(&mut self, report: &ValidationReport) {
-        let evidence = json!({"passed": report.passed(), "checks": report.checks});
-        if !report.passed() {
-            self.rollout.phase = Phase::Failed { cause: format!("validation failed: {}", report.faults()) };
-            self.record("failed", &format!("validation failed: {}", report.faults()), evidence);
-            return;
-        }
+        let mut evidence = json!({"passed": report.passed(), "checks": report.checks});
+        let outcome = match self.overriding(report) {
+            _ if report.passed() => "validation passed".to_owned(),
+            Some(Override { by, reason }) => {
+                evidence["override"] = json!({"by": by, "reason": reason});
+                let message = format!("overridden by {by}: {reason}; failed: {}", report.faults());
+                self.record("overridden", &message, evidence.clone());
+                format!("validation was overridden by {by}")
+            }
+            None => {
+                self.rollout.phase =
+                    Phase::Failed { cause: format!("validation failed: {}", report.faults()) };
+                self.record("failed", &format!("validation failed: {}", report.faults()), evidence);
+                return;
+            }
+        };
         if self.rollout.plan.needs_approval {
             let by = &self.rollout.plan.initiated_by;
-            let message = format!("validation passed; waiting for the approval of somebody other than {by}");
+            let message = format!("{outcome}; waiting for the approval of somebody other than {by}");
             self.record("awaitingApproval", &message, evidence);
             self.rollout.phase = Phase::AwaitingApproval;
             return;
         }
-        self.record("validated", "validation passed; loading beside what runs", evidence);
+        self.record("validated", &format!("{outcome}; loading beside what runs"), evidence);
         self.load();
+    }
+
+    fn overriding(&self, report: &ValidationReport) -> Option<Override> {
+        self.rollout.plan.override_validation.clone().filter(|_| report.can_be_overridden())
     }
 
     fn load(&mut self) {

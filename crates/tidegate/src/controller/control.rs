@@ -36,6 +36,7 @@ impl DeploymentControl for Controller {
             strategy,
             initiated_by: initiated_by.clone(),
             needs_approval: self.settings.require_approval.contains(&environment),
+            override_validation: None,
         };
         let rollout = Rollout::new(plan.clone());
         let record = DeploymentRecord {

@@ -17,11 +17,11 @@ impl Controller {
         let version = match self.store.versions.get(version_id).await {
             Ok(Some(version)) => version,
             Ok(None) => {
-                report.check("registry", Err("the version is not in the registry".to_owned()));
+                report.require("registry", Err("the version is not in the registry".to_owned()));
                 return report;
             }
             Err(error) => {
-                report.check("registry", Err(error.to_string()));
+                report.require("registry", Err(error.to_string()));
                 return report;
             }
         };
@@ -34,14 +34,14 @@ impl Controller {
         report.check("size", size);
         let digest = self.artifacts.verify(&artifact.path, &artifact.sha256).await;
         let digest = digest.map(|()| format!("`{}` has SHA-256 {}", artifact.name, artifact.sha256));
-        if !report.check("artifact", digest.map_err(|error| error.to_string())) {
+        if !report.require("artifact", digest.map_err(|error| error.to_string())) {
             return report;
         }
         let slot = match self.placement.load(version_id).await {
             Ok(slot) => slot,
             Err(error) => {
                 let check = if matches!(error, PlaceError::NotRunnable { .. }) { "format" } else { "load" };
-                report.check(check, Err(error.to_string()));
+                report.require(check, Err(error.to_string()));
                 return report;
             }
         };

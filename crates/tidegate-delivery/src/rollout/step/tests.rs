@@ -22,6 +22,7 @@ fn plan(previous: Option<&str>) -> Plan {
         strategy: StrategyConfig::BlueGreen(BlueGreen::default()),
         initiated_by: "ada".to_owned(),
         needs_approval: false,
+        override_validation: None,
     }
 }
 
@@ -372,6 +373,42 @@ fn approval_comes_from_somebody_else_before_anything_loads() {
     assert_eq!(world.rollout.status(), DeploymentStatus::AwaitingApproval, "not by the initiator");
     world.command(Command::Approve { by: "grace".to_owned() });
     assert_eq!((world.rollout.status(), world.warm()), (DeploymentStatus::Deploying, vec!["new"]));
+}
+
+#[test]
+fn an_override_lets_a_failed_validation_pass_unless_there_is_nothing_to_serve() {
+    let by_root = Override { by: "root".to_owned(), reason: "the sample is stale".to_owned() };
+    let overridden = Plan { override_validation: Some(by_root), ..plan(Some("old")) };
+    let mut inaccurate = good_report();
+    inaccurate.check("accuracy", Err("0.5 of 0.9".to_owned()));
+    let mut damaged = inaccurate.clone();
+    damaged.require("load", Err("cut off".to_owned()));
+    let validated = |plan: &Plan, report: &ValidationReport| {
+        let mut world = World::of(plan.clone());
+        world.send(EventKind::Start);
+        world.outcome(Outcome::Validated(report.clone()));
+        world
+    };
+    let world = validated(&overridden, &inaccurate);
+    assert_eq!(world.rollout.status(), DeploymentStatus::Deploying);
+    assert_eq!(
+        world.log[1],
+        ("overridden", "overridden by root: the sample is stale; failed: accuracy: 0.5 of 0.9".to_owned())
+    );
+    let world = validated(&Plan { needs_approval: true, ..overridden.clone() }, &inaccurate);
+    assert_eq!(
+        world.rollout.status(),
+        DeploymentStatus::AwaitingApproval,
+        "still for somebody else to approve"
+    );
+    let world = validated(&overridden, &good_report());
+    assert_eq!(world.log.len(), 2, "nothing was overridden: {:?}", world.log);
+    for report in [damaged, ValidationReport::default()] {
+        let world = validated(&overridden, &report);
+        assert_eq!(world.rollout.status(), DeploymentStatus::Failed, "{report:?}");
+    }
+    let world = validated(&plan(Some("old")), &inaccurate);
+    assert_eq!(world.rollout.status(), DeploymentStatus::Failed);
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
