@@ -9,6 +9,7 @@
 
 pub mod analysis;
 pub mod config;
+pub mod gates;
 pub mod report;
 pub mod rollout;
 
@@ -16,6 +17,7 @@ pub use analysis::{
     Analysis, ArmSummary, LatencyHistogram, MetricVerdict, Thresholds, Verdict, analyse, compare_ab,
 };
 pub use config::{BlueGreen, ConfigFault, StrategyConfig};
+pub use gates::{GateLimits, LatencyRace, Score, Standard, Standing, judge_accuracy};
 pub use report::{Check, Measured, Override, ValidationReport};
 pub use rollout::{
     Command, Effect, Event, EventKind, Observation, Outcome, Phase, Plan, Rollout, RouteChange, Work, step,
