@@ -34,6 +34,7 @@ pub enum ErrorCode {
     InferenceError,
     InternalError,
     ServiceUnavailable,
+    DeadlineExceeded,
     InsufficientStorage,
 }
 
@@ -55,6 +56,7 @@ impl ErrorCode {
             Self::UnprocessableArtifact => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InferenceError | Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
         }
     }

@@ -1,6 +1,7 @@
 //! Tensors: a data type, a shape, and bytes that are shared rather than copied.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytemuck::Pod;
 use bytes::Bytes;
@@ -165,6 +166,14 @@ impl Tensor {
         &self.shape
     }
 
+    /// How much memory the values take.
+    pub fn size_bytes(&self) -> usize {
+        match &self.data {
+            Data::Fixed(bytes) => bytes.len(),
+            Data::Strings(strings) => strings.iter().map(|string| string.len() + size_of::<Bytes>()).sum(),
+        }
+    }
+
     pub fn n_elements(&self) -> usize {
         self.shape.iter().product()
     }
@@ -173,6 +182,52 @@ impl Tensor {
     pub fn reshaped(self, shape: Vec<usize>) -> Result<Self, TensorError> {
         check_count(&shape, self.dtype, self.n_elements())?;
         Ok(Self { shape, ..self })
+    }
+
+    /// The tensors below one another, along the first axis; `None` where their types or their other axes differ, or one is a
+    /// scalar. Copies the values.
+    pub fn concat(tensors: &[&Self]) -> Option<Self> {
+        let (first, others) = tensors.split_first()?;
+        let (_, row_shape) = first.shape.split_first()?;
+        let is_alike =
+            |tensor: &&&Self| tensor.dtype == first.dtype && tensor.shape.get(1..) == Some(row_shape);
+        if !others.iter().all(|tensor| is_alike(&tensor)) {
+            return None;
+        }
+        let n_rows = tensors.iter().try_fold(0usize, |sum, tensor| sum.checked_add(tensor.shape[0]))?;
+        let shape: Vec<usize> = std::iter::once(n_rows).chain(row_shape.iter().copied()).collect();
+        match &first.data {
+            Data::Strings(_) => {
+                let strings = tensors.iter().filter_map(|tensor| tensor.as_strings()).flatten();
+                Self::from_strings(shape, strings.cloned().collect()).ok()
+            }
+            Data::Fixed(_) => {
+                let mut bytes = Vec::with_capacity(tensors.iter().map(|tensor| tensor.size_bytes()).sum());
+                tensors
+                    .iter()
+                    .filter_map(|tensor| tensor.as_bytes())
+                    .for_each(|part| bytes.extend_from_slice(part));
+                Self::from_bytes(first.dtype, shape, bytes.into()).ok()
+            }
+        }
+    }
+
+    /// Some rows of the first axis, sharing the bytes; `None` where there are not so many.
+    pub fn rows(&self, rows: Range<usize>) -> Option<Self> {
+        let (n_rows, row_shape) = self.shape.split_first()?;
+        let n_taken = rows.end.checked_sub(rows.start).filter(|_| rows.end <= *n_rows)?;
+        let row_len = row_shape.iter().product::<usize>();
+        let data = match &self.data {
+            Data::Strings(strings) => {
+                Data::Strings(strings[rows.start * row_len..rows.end * row_len].to_vec())
+            }
+            Data::Fixed(bytes) => {
+                let size = row_len * self.dtype.size_bytes().unwrap_or(1);
+                Data::Fixed(bytes.slice(rows.start * size..rows.end * size))
+            }
+        };
+        let shape = std::iter::once(n_taken).chain(row_shape.iter().copied()).collect();
+        Some(Self { dtype: self.dtype, shape, data })
     }
 
     /// The raw little-endian bytes; `None` for byte strings.
@@ -241,7 +296,47 @@ mod tests {
         assert!(tensor.as_strings().is_none());
     }
 
+    #[test]
+    fn rows_of_other_shapes_or_types_do_not_go_below_one_another() {
+        let floats =
+            |shape: &[usize]| Tensor::from_vec(shape.to_vec(), vec![1f32; shape.iter().product()]).unwrap();
+        let integers = Tensor::from_vec(vec![1, 2], vec![1i32; 2]).unwrap();
+        assert_eq!(Tensor::concat(&[]), None);
+        assert_eq!(Tensor::concat(&[&floats(&[])]), None);
+        assert_eq!(Tensor::concat(&[&floats(&[1, 2]), &floats(&[1, 3])]), None);
+        assert_eq!(Tensor::concat(&[&floats(&[1, 2]), &floats(&[2])]), None);
+        assert_eq!(Tensor::concat(&[&floats(&[1, 2]), &integers]), None);
+        assert_eq!(floats(&[]).rows(0..1), None);
+        assert_eq!(floats(&[2, 3]).rows(1..3), None);
+        let (two, one) = (2, 1);
+        assert_eq!(floats(&[2, 3]).rows(two..one), None);
+    }
+
     proptest! {
+        /// What is put together comes apart as it was, for numbers and for strings.
+        #[test]
+        fn rows_come_apart_as_they_went_together(sizes in prop::collection::vec(0usize..4, 1..6), width in 0usize..4, is_text: bool) {
+            let part = |(index, n_rows): (usize, &usize)| {
+                let values: Vec<u16> = (0..n_rows * width).map(|i| (index * 100 + i) as u16).collect();
+                let shape = vec![*n_rows, width];
+                if is_text {
+                    let strings = values.iter().map(|value| Bytes::from(value.to_string())).collect();
+                    Tensor::from_strings(shape, strings).unwrap()
+                } else {
+                    Tensor::from_vec(shape, values).unwrap()
+                }
+            };
+            let parts: Vec<Tensor> = sizes.iter().enumerate().map(part).collect();
+            let whole = Tensor::concat(&parts.iter().collect::<Vec<_>>()).unwrap();
+            prop_assert_eq!(whole.shape(), [sizes.iter().sum::<usize>(), width]);
+            let mut start = 0;
+            for part in parts {
+                let end = start + part.shape()[0];
+                prop_assert_eq!(whole.rows(start..end).unwrap(), part);
+                start = end;
+            }
+        }
+
         /// Bytes cut out of a buffer at any offset, aligned or not, read as the same values.
         #[test]
         fn values_survive_any_alignment(values: Vec<f32>, offset in 0usize..8) {

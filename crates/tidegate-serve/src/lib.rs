@@ -9,25 +9,31 @@
 //!
 //! Start reading at [`runtime`] (the seam), then [`slot`], then [`server`].
 
+mod batch;
+mod batchable;
 pub mod load_error;
 mod loads;
 pub mod memory;
 mod onnx_file;
 mod onnxruntime;
+mod pack;
 mod pool;
 pub mod probe;
+mod queue;
 pub mod routes;
 mod rten;
 pub mod runtime;
 pub mod server;
 pub mod slot;
 
+pub use batchable::BatchOptions;
 pub use load_error::LoadError;
+pub use pack::Priority;
 pub use probe::{check_outputs, probe_inputs};
 pub use routes::{ResolveError, Resolved};
 pub use runtime::{
     RunError, Runtime, RuntimeChoice, RuntimeError, RuntimeInfo, RuntimeOptions, Session, SessionOptions,
     open_runtime,
 };
-pub use server::{InferError, Inference, Server, ServerOptions, SlotState, SlotStatus};
+pub use server::{InferError, InferOptions, Inference, Server, ServerOptions, SlotState, SlotStatus};
 pub use slot::{Slot, SlotOptions, SlotSpec, Tally};

@@ -1,7 +1,7 @@
-//! The bounded queue and the worker threads that run requests: models compute here, never on the threads that talk to
-//! clients.
+//! The worker threads that run requests, batch by batch: models compute here, never on the threads that talk to clients.
+//!
+//! A free worker asks [`crate::queue`] what to run, and that asks [`crate::pack`] which requests go together.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use tidegate_core::{NamedTensor, SignatureMismatch};
 use tokio::sync::oneshot;
 
+use crate::batch::{Form, in_order, split, stack};
+use crate::pack::Priority;
+use crate::queue::{Job, JobId, Queue, Run, Taken};
 use crate::runtime::{RunError, guarded};
 use crate::slot::Slot;
 
@@ -18,8 +21,16 @@ pub struct Inference {
     pub outputs: Vec<NamedTensor>,
     /// From the queue to a free worker.
     pub queue: Duration,
-    /// In the runtime, with any wait for a free session.
+    /// In the runtime, together with the requests of its batch.
     pub run: Duration,
+}
+
+/// How a request is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InferOptions {
+    /// When the caller stops waiting: a request that still waits then leaves the queue with an error.
+    pub deadline: Option<Instant>,
+    pub priority: Priority,
 }
 
 /// Why a request has no outputs.
@@ -27,8 +38,11 @@ pub struct Inference {
 pub enum InferError {
     #[error(transparent)]
     Mismatch(#[from] SignatureMismatch),
+    /// `retry_after` is about what the requests in the queue will take.
     #[error("the server is overloaded: its queue is full; try again later")]
-    Overloaded,
+    Overloaded { retry_after: Duration },
+    #[error("the deadline of the request passed before it was answered")]
+    DeadlineExceeded,
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("the server is shutting down")]
@@ -41,37 +55,28 @@ pub(crate) struct WorkerPool {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     /// A job came, or the pool closed.
     changed: Condvar,
-    /// Jobs that wait; those that run are not counted. Bounds the memory of waiting inputs and the longest wait.
-    limit: usize,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    is_closed: bool,
-}
-
-struct Job {
-    /// Held until the outputs are out: a slot that left its route is freed by its last request.
-    slot: Arc<Slot>,
-    inputs: Vec<NamedTensor>,
-    queued_at: Instant,
-    reply: oneshot::Sender<Result<Inference, RunError>>,
+struct State {
+    queue: Queue,
+    /// Workers that wait for `changed`: with none, nobody need be told.
+    n_idle: usize,
 }
 
 impl WorkerPool {
     pub(crate) fn new(n_workers: usize, queue_limit: usize) -> Self {
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), limit: queue_limit.max(1) });
+        let n_workers = n_workers.max(1);
+        let state = Mutex::new(State { queue: Queue::new(queue_limit, n_workers), n_idle: 0 });
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
         let start = |index| {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(format!("infer-{index}"));
             thread.spawn(move || shared.work()).expect("the system starts a handful of threads")
         };
-        let threads = Mutex::new((0..n_workers.max(1)).map(start).collect());
+        let threads = Mutex::new((0..n_workers).map(start).collect());
         Self { shared, threads }
     }
 
@@ -81,13 +86,24 @@ impl WorkerPool {
         &self,
         slot: Arc<Slot>,
         inputs: Vec<NamedTensor>,
+        options: InferOptions,
     ) -> Result<Inference, InferError> {
-        let (reply, outcome) = oneshot::channel();
-        self.shared.push(Job { slot, inputs, queued_at: Instant::now(), reply })?;
-        match outcome.await {
-            Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(InferError::Run(RunError::Failed { message: "the worker was lost".to_owned() })),
-        }
+        let inputs = in_order(inputs, slot.signature());
+        let form = Form::of(&inputs);
+        let (reply, mut outcome) = oneshot::channel();
+        let (queued_at, deadline) = (Instant::now(), options.deadline);
+        let job = |id| Job { id, slot, inputs, form, queued_at, deadline, reply };
+        let id = self.shared.push(options.priority, job)?;
+        let mut place = Place { shared: &self.shared, id: Some(id) };
+        let outcome = match deadline {
+            None => outcome.await,
+            Some(deadline) => {
+                let answered = tokio::time::timeout_at(deadline.into(), &mut outcome).await;
+                answered.map_err(|_| InferError::DeadlineExceeded)?
+            }
+        };
+        place.id = None;
+        outcome.unwrap_or_else(|_| Err(RunError::Failed { message: "the worker was lost".to_owned() }.into()))
     }
 
     /// Takes no more requests; those in the queue are still answered.
@@ -113,70 +129,121 @@ impl Drop for WorkerPool {
     }
 }
 
+/// A caller's place in the queue, given up when the caller goes away. `None` once answered.
+struct Place<'a> {
+    shared: &'a Shared,
+    id: Option<JobId>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let job = self.id.and_then(|id| self.shared.state().queue.remove(id));
+        // Outside the lock: its inputs may be large.
+        drop(job);
+    }
+}
+
 impl Shared {
-    fn push(&self, job: Job) -> Result<(), InferError> {
-        let mut queue = self.queue();
-        if queue.is_closed {
-            return Err(InferError::ShuttingDown);
+    fn push(&self, priority: Priority, job: impl FnOnce(JobId) -> Job) -> Result<JobId, InferError> {
+        let mut state = self.state();
+        let id = state.queue.push(priority, job)?;
+        let is_anybody_idle = state.n_idle > 0;
+        drop(state);
+        if is_anybody_idle {
+            self.changed.notify_one();
         }
-        if queue.jobs.len() >= self.limit {
-            // Callers that went away must not keep out those that are here.
-            queue.jobs.retain(|job| !job.reply.is_closed());
-        }
-        if queue.jobs.len() >= self.limit {
-            return Err(InferError::Overloaded);
-        }
-        queue.jobs.push_back(job);
-        drop(queue);
-        self.changed.notify_one();
-        Ok(())
+        Ok(id)
     }
 
     fn close(&self) {
-        self.queue().is_closed = true;
+        self.state().queue.close();
         self.changed.notify_all();
     }
 
     fn work(&self) {
-        while let Some(job) = self.next() {
-            if job.reply.is_closed() {
-                continue;
-            }
-            // Runtimes turn their own panics into errors. One in our code costs its request, never the worker.
-            if let Err(message) = guarded(|| job.run()) {
+        let mut finished = None;
+        while let Some((jobs, run)) = self.next(finished.take()) {
+            // Runtimes turn their own panics into errors. One in our code costs its requests, never the worker.
+            if let Err(message) = guarded(|| run_batch(jobs)) {
                 tracing::error!("an inference worker lost a request: {message}");
             }
+            finished = Some(run);
         }
     }
 
-    /// The oldest job; `None` when the pool is closed and empty.
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.queue();
+    /// What to run next, waiting for it; `None` when the pool is closed and there will be nothing more.
+    fn next(&self, finished: Option<Run>) -> Option<(Vec<Job>, Run)> {
+        let mut state = self.state();
+        if let Some(run) = finished {
+            state.queue.finished(run, Instant::now());
+        }
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
-            }
-            if queue.is_closed {
-                return None;
-            }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let until = match state.queue.take(now) {
+                Taken::Run(jobs, run) => {
+                    let is_more_to_do = state.n_idle > 0 && state.queue.len() > 0;
+                    drop(state);
+                    if is_more_to_do {
+                        self.changed.notify_one();
+                    }
+                    return Some((jobs, run));
+                }
+                Taken::Wait(until) => until,
+                Taken::End => return None,
+            };
+            state.n_idle += 1;
+            state = match until {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let woken = self.changed.wait_timeout(state, until - now);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.n_idle -= 1;
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Job {
-    fn run(self) {
-        let queue = self.queued_at.elapsed();
-        let started = Instant::now();
-        let outcome = self.slot.run_blocking(&self.inputs);
-        let run = started.elapsed();
-        self.slot.count(&outcome, run);
-        // The caller may be gone by now; its outputs go with it. The slot is let go of after the reply, so that freeing
-        // the model does not delay its last answer.
-        let _gone = self.reply.send(outcome.map(|outputs| Inference { outputs, queue, run }));
+/// Answers every job. One that makes the batch fail must not take the others with it, so that then each runs alone.
+fn run_batch(jobs: Vec<Job>) {
+    let jobs = if jobs.len() > 1 { run_together(jobs) } else { jobs };
+    for job in jobs {
+        if !job.reply.is_closed() {
+            run_alone(job);
+        }
     }
+}
+
+/// Gives back the jobs that it could not answer: all or none.
+fn run_together(jobs: Vec<Job>) -> Vec<Job> {
+    let started = Instant::now();
+    let Some(stacked) = stack(jobs.iter().map(|job| job.inputs.as_slice())) else { return jobs };
+    let slot = Arc::clone(&jobs[0].slot);
+    let outputs = slot.run_blocking(&stacked).ok();
+    let outputs = outputs.and_then(|outputs| split(&outputs, jobs.iter().map(|job| job.form.rows)));
+    let Some(outputs) = outputs else { return jobs };
+    let run = started.elapsed();
+    for (job, outputs) in jobs.into_iter().zip(outputs) {
+        answer(job, Ok(outputs), started, run);
+    }
+    vec![]
+}
+
+fn run_alone(job: Job) {
+    let started = Instant::now();
+    let outcome = job.slot.run_blocking(&job.inputs);
+    answer(job, outcome, started, started.elapsed());
+}
+
+fn answer(job: Job, outcome: Result<Vec<NamedTensor>, RunError>, started: Instant, run: Duration) {
+    job.slot.count(&outcome, run);
+    let queue = started - job.queued_at;
+    let outcome = outcome.map(|outputs| Inference { outputs, queue, run }).map_err(InferError::Run);
+    // The caller may be gone by now; its outputs go with it. The slot is let go of after the reply, so that freeing the
+    // model does not delay its last answer.
+    let _gone = job.reply.send(outcome);
 }

@@ -120,15 +120,19 @@ fn filled<T: Element>(
     Tensor::from_vec(shape, (0..n).map(|_| value()).collect())
 }
 
+/// The values of a tensor of floats, widened; `None` for every other type.
+pub(crate) fn floats(tensor: &Tensor) -> Option<Vec<f64>> {
+    Some(match tensor.dtype() {
+        DType::Fp32 => tensor.values::<f32>()?.iter().map(|value| f64::from(*value)).collect(),
+        DType::Fp64 => tensor.values::<f64>()?.into_owned(),
+        DType::Fp16 => tensor.values::<half::f16>()?.iter().map(|value| f64::from(*value)).collect(),
+        DType::Bf16 => tensor.values::<half::bf16>()?.iter().map(|value| f64::from(*value)).collect(),
+        _ => return None,
+    })
+}
+
 fn first_not_finite(tensor: &Tensor) -> Option<f64> {
-    let found = |value: f64| (!value.is_finite()).then_some(value);
-    match tensor.dtype() {
-        DType::Fp32 => tensor.values::<f32>()?.iter().find_map(|value| found(f64::from(*value))),
-        DType::Fp64 => tensor.values::<f64>()?.iter().find_map(|value| found(*value)),
-        DType::Fp16 => tensor.values::<half::f16>()?.iter().find_map(|value| found(f64::from(*value))),
-        DType::Bf16 => tensor.values::<half::bf16>()?.iter().find_map(|value| found(f64::from(*value))),
-        _ => None,
-    }
+    floats(tensor)?.into_iter().find(|value| !value.is_finite())
 }
 
 #[cfg(test)]

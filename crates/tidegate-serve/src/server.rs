@@ -1,5 +1,6 @@
 //! What a process serves now: loaded slots, the routes over them, and the workers that run requests.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,18 +10,20 @@ use tidegate_core::{Caller, Environment, ModelName, NamedTensor, Route, SemVer, 
 use crate::load_error::LoadError;
 use crate::loads::Loads;
 use crate::pool::WorkerPool;
-pub use crate::pool::{InferError, Inference};
+pub use crate::pool::{InferError, InferOptions, Inference};
 use crate::routes::{ResolveError, Resolved, Routes};
 use crate::runtime::{Runtime, RuntimeInfo, SessionOptions};
 use crate::slot::{Slot, SlotOptions, SlotSpec};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
     /// Threads that run models. With as many sessions per slot, no request waits for a session while a worker is free.
     pub n_workers: usize,
     /// Requests that may wait for a worker; beyond, callers are told to come back at once.
     pub queue_limit: usize,
     pub slot: SlotOptions,
+    /// Instead of `slot`, for models of these names.
+    pub models: BTreeMap<String, SlotOptions>,
 }
 
 impl Default for ServerOptions {
@@ -28,8 +31,8 @@ impl Default for ServerOptions {
     /// requests: a second or two of a heavy model on many cores, and 200 MB of 256 x 256 RGB float images.
     fn default() -> Self {
         let n_workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let slot = SlotOptions { n_sessions: n_workers, intra_threads: 1, warmup_runs: 3 };
-        Self { n_workers, queue_limit: 256, slot }
+        let slot = SlotOptions { n_sessions: n_workers, ..SlotOptions::default() };
+        Self { n_workers, queue_limit: 256, slot, models: BTreeMap::new() }
     }
 }
 
@@ -67,6 +70,9 @@ pub struct SlotStatus {
     pub n_sessions: usize,
     pub loaded_in_ms: f64,
     pub warm_latency_ms: f64,
+    /// The most rows of different requests that run together, and why.
+    pub max_batch: usize,
+    pub batching: String,
     pub resident_bytes: Option<u64>,
     pub requests: u64,
     pub errors: u64,
@@ -95,7 +101,8 @@ impl Server {
     /// Loads and warms a version beside those that serve, on a thread of its own. Callers that ask for the same version at
     /// the same time share one load; a version that is loaded already is given at once.
     pub async fn load(&self, spec: SlotSpec) -> Result<Arc<Slot>, LoadError> {
-        self.loads.load(&self.runtime, spec, self.options.slot).await
+        let options = self.options.models.get(spec.model_name.as_str()).unwrap_or(&self.options.slot);
+        self.loads.load(&self.runtime, spec, *options).await
     }
 
     /// Makes a route hold from now on. Requests that were resolved before finish on the slot they have; a slot that the
@@ -128,8 +135,18 @@ impl Server {
     /// Checks the inputs against the signature, then runs them on the worker pool. A full queue refuses at once; a dropped
     /// future leaves the queue without running.
     pub async fn infer(&self, slot: &Arc<Slot>, inputs: Vec<NamedTensor>) -> Result<Inference, InferError> {
+        self.infer_with(slot, inputs, InferOptions::default()).await
+    }
+
+    /// The same with a deadline, or in the background.
+    pub async fn infer_with(
+        &self,
+        slot: &Arc<Slot>,
+        inputs: Vec<NamedTensor>,
+        options: InferOptions,
+    ) -> Result<Inference, InferError> {
         slot.signature().check_inputs(&inputs)?;
-        self.pool.run(Arc::clone(slot), inputs).await
+        self.pool.run(Arc::clone(slot), inputs, options).await
     }
 
     /// Every loaded version, by model and version number.
@@ -166,6 +183,8 @@ impl Server {
             n_sessions: slot.n_sessions(),
             loaded_in_ms: slot.loaded_in().as_secs_f64() * 1e3,
             warm_latency_ms: slot.warm_latency().as_secs_f64() * 1e3,
+            max_batch: slot.max_batch(),
+            batching: slot.batching().to_owned(),
             resident_bytes: slot.resident_bytes(),
             requests: tally.requests,
             errors: tally.failures,

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, Signature, VersionId};
 
+use crate::batchable::{BatchOptions, Batching};
 use crate::load_error::LoadError;
 use crate::memory;
+use crate::pack::BatchLimits;
 use crate::probe;
 use crate::runtime::{RunError, Runtime, Session, SessionOptions};
 
@@ -30,6 +32,14 @@ pub struct SlotOptions {
     /// Trial runs per session before the slot counts as loaded, at least one: the first run of a session allocates and is
     /// several times slower.
     pub warmup_runs: usize,
+    pub batch: BatchOptions,
+}
+
+impl Default for SlotOptions {
+    /// One single-threaded session, warmed by a few runs.
+    fn default() -> Self {
+        Self { n_sessions: 1, intra_threads: 1, warmup_runs: 3, batch: BatchOptions::default() }
+    }
 }
 
 /// A loaded version. Freed when the last `Arc` of it goes.
@@ -42,6 +52,7 @@ pub struct Slot {
     n_sessions: usize,
     loaded_in: Duration,
     warm_latency: Duration,
+    batching: Batching,
     resident_bytes: Option<u64>,
     tally: Mutex<Tally>,
 }
@@ -65,6 +76,7 @@ impl Slot {
         let mut sessions = load_sessions(runtime, &spec, options)?;
         let loaded_in = started.elapsed();
         let warm_latency = warm_up(&mut sessions, options.warmup_runs.max(1))?;
+        let batching = Batching::find_out(&mut sessions, &options.batch);
         let resident_bytes =
             memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
         Ok(Self {
@@ -76,6 +88,7 @@ impl Slot {
             returned: Condvar::new(),
             loaded_in,
             warm_latency,
+            batching,
             resident_bytes,
             tally: Mutex::default(),
         })
@@ -114,6 +127,25 @@ impl Slot {
     /// The median of the warm-up runs, on inputs with one element along every varying axis.
     pub fn warm_latency(&self) -> Duration {
         self.warm_latency
+    }
+
+    /// The most rows of different requests that run together; one where requests run alone.
+    pub fn max_batch(&self) -> usize {
+        self.batching.limits.max_rows
+    }
+
+    /// Whether each row of the first axis was seen to get the same answer whatever lies beside it.
+    pub fn has_independent_rows(&self) -> bool {
+        self.batching.has_independent_rows
+    }
+
+    /// One phrase for people: why requests run together, or alone.
+    pub fn batching(&self) -> &str {
+        &self.batching.reason
+    }
+
+    pub(crate) fn batch_limits(&self) -> BatchLimits {
+        self.batching.limits
     }
 
     /// By how much the process grew while this loaded: an estimate, blurred by whatever else ran. Linux only.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use jiff::SignedDuration;
 use tidegate_api::{AppState, DeploymentControl, Phase, Readiness, Settings};
 use tidegate_core::{Clock, IdSource};
-use tidegate_serve::{RuntimeOptions, Server, ServerOptions, SlotOptions, open_runtime};
+use tidegate_serve::{RuntimeOptions, Server, open_runtime};
 use tidegate_store::{ArtifactStore, Store};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -158,11 +158,7 @@ pub fn open_server(config: &Config) -> anyhow::Result<Server> {
     let options =
         RuntimeOptions { choice: config.runtime.engine, library_candidates: config.onnxruntime_candidates() };
     let runtime = open_runtime(&options)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let n_workers = config.runtime.workers.unwrap_or(cores).max(1);
-    // One session per worker, each on one thread: the best throughput on few cores (docs/runtimes.md).
-    let slot = SlotOptions { n_sessions: n_workers, intra_threads: 1, warmup_runs: 3 };
-    Ok(Server::new(runtime, ServerOptions { n_workers, queue_limit: config.runtime.queue_limit, slot }))
+    Ok(Server::new(runtime, config.runtime.server_options()))
 }
 
 fn new_controller(

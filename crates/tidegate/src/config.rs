@@ -4,9 +4,11 @@
 //! environment variables `TIDEGATE_<SECTION>__<KEY>`; command-line flags. An unknown key or a value of the wrong type is
 //! an error that names the key and where it was set.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use figment::Figment;
@@ -14,7 +16,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use tidegate_api::ImportRoot;
 use tidegate_core::{Environment, StrategyKind};
-use tidegate_serve::RuntimeChoice;
+use tidegate_serve::{BatchOptions, RuntimeChoice, ServerOptions, SlotOptions};
 use tidegate_store::{ArtifactLocation, ArtifactStore};
 
 /// The file that is read when `--config` names none.
@@ -110,6 +112,22 @@ pub struct RuntimeConfig {
     pub workers: Option<usize>,
     /// Requests that may wait for a thread; more are answered 503 at once.
     pub queue_limit: usize,
+    /// What differs for a model, by its name.
+    pub models: BTreeMap<String, ModelRuntimeConfig>,
+}
+
+/// How one model runs; unset keys leave it to the server.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelRuntimeConfig {
+    /// Runs at the same time. Default: one per worker, or as many as the workers have threads for.
+    pub sessions: Option<usize>,
+    /// Threads inside one run. Default: one.
+    pub intra_threads: Option<usize>,
+    /// The most rows of different requests that run together; 1 for never. Default: as many as are worthwhile.
+    pub max_batch: Option<usize>,
+    /// How long a request may be held back for others while the model is at work. Default: 0.
+    pub max_delay_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -191,7 +209,13 @@ impl Default for ArtifactsConfig {
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { engine: RuntimeChoice::Auto, onnxruntime_library: None, workers: None, queue_limit: 256 }
+        Self {
+            engine: RuntimeChoice::Auto,
+            onnxruntime_library: None,
+            workers: None,
+            queue_limit: 256,
+            models: BTreeMap::new(),
+        }
     }
 }
 
@@ -264,12 +288,14 @@ impl Config {
             ("server.max_image_megapixels", self.server.max_image_megapixels, 1, 10_000),
             ("artifacts.max_artifact_mib", self.artifacts.max_artifact_mib, 1, 1024 * 1024),
             ("runtime.workers", workers, 1, 1024),
-            ("runtime.queue_limit", self.runtime.queue_limit as u64, 1, 1_000_000),
+            ("runtime.queue_limit", self.runtime.queue_limit as u64, 1, 100_000),
             ("deployments.max_concurrent", self.deployments.max_concurrent as u64, 1, 10_000),
             ("deployments.lease_s", self.deployments.lease_s, 1, 3600),
             ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
         ];
-        for (key, value, min, max) in ranges {
+        let ranges = ranges.map(|(key, value, min, max)| (key.to_owned(), value, min, max));
+        let of_models = self.runtime.models.iter().flat_map(|(name, model)| model.ranges(name));
+        for (key, value, min, max) in ranges.into_iter().chain(of_models) {
             if !(min..=max).contains(&value) {
                 bail!("configuration key `{key}` is {value}; give {min} to {max}");
             }
@@ -364,6 +390,45 @@ impl Config {
     }
 }
 
+impl RuntimeConfig {
+    /// Workers, queue and slots, from the cores of this machine and what is set.
+    pub fn server_options(&self) -> ServerOptions {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let n_workers = self.workers.unwrap_or(cores).max(1);
+        let models = self.models.iter().map(|(name, model)| (name.clone(), model.slot_options(n_workers)));
+        ServerOptions {
+            n_workers,
+            queue_limit: self.queue_limit,
+            slot: ModelRuntimeConfig::default().slot_options(n_workers),
+            models: models.collect(),
+        }
+    }
+}
+
+impl ModelRuntimeConfig {
+    /// One single-threaded session per worker is the best throughput on few cores (docs/runtimes.md).
+    fn slot_options(&self, n_workers: usize) -> SlotOptions {
+        let intra_threads = self.intra_threads.unwrap_or(1).max(1);
+        let n_sessions = self.sessions.unwrap_or(n_workers / intra_threads).max(1);
+        let max_delay = Duration::from_millis(self.max_delay_ms.unwrap_or(0));
+        let batch = BatchOptions { max_rows: self.max_batch, max_delay };
+        SlotOptions { n_sessions, intra_threads, batch, ..SlotOptions::default() }
+    }
+
+    /// The keys that are set: key, value, least, most.
+    fn ranges(&self, name: &str) -> impl Iterator<Item = (String, u64, u64, u64)> {
+        let key = |key: &str| format!("runtime.models.{name}.{key}");
+        let keys = [
+            ("sessions", self.sessions.map(|value| value as u64), 1, 1024),
+            ("intra_threads", self.intra_threads.map(|value| value as u64), 1, 1024),
+            ("max_batch", self.max_batch.map(|value| value as u64), 1, 4096),
+            ("max_delay_ms", self.max_delay_ms, 0, 10_000),
+        ];
+        let set = keys.map(|(name, value, min, max)| value.map(|value| (key(name), value, min, max)));
+        set.into_iter().flatten()
+    }
+}
+
 /// A database URL without its password, for logs.
 pub fn mask_password(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
@@ -444,11 +509,25 @@ mod tests {
             ("[runtime]\nengine = \"torch\"", "runtime.engine"),
             ("[deployments]\ndefault_strategy = \"Bluegrin\"", "deployments.default_strategy"),
             ("colour = 1", "colour"),
+            ("[runtime.models.m]\nthreads = 1", "runtime.models.m.threads"),
         ];
         for (toml, key) in cases {
             let message = load_text(toml).unwrap_err().to_string();
             assert!(message.contains(&format!("`{key}`")), "{toml}: {message}");
         }
+    }
+
+    #[test]
+    fn a_model_may_run_otherwise_than_the_rest() {
+        let config = load_text(
+            "[runtime]\nworkers = 4\n[runtime.models.wide-net]\nintra_threads = 2\nmax_batch = 8\nmax_delay_ms = 3",
+        );
+        let options = config.unwrap().runtime.server_options();
+        assert_eq!((options.slot.n_sessions, options.slot.intra_threads), (4, 1));
+        assert_eq!(options.slot.batch, BatchOptions::default());
+        let wide = options.models["wide-net"];
+        assert_eq!((wide.n_sessions, wide.intra_threads), (2, 2), "as many threads in all");
+        assert_eq!(wide.batch, BatchOptions { max_rows: Some(8), max_delay: Duration::from_millis(3) });
     }
 
     #[test]
@@ -481,6 +560,7 @@ mod tests {
         for (toml, key) in [
             ("[server]\nmax_request_mib = 99999999999999999", "server.max_request_mib"),
             ("[runtime]\nworkers = 0", "runtime.workers"),
+            ("[runtime.models.m]\nmax_batch = 0", "runtime.models.m.max_batch"),
         ] {
             let message = load_text(toml).unwrap_err().to_string();
             assert!(message.contains(&format!("`{key}`")), "{message}");

@@ -1,6 +1,7 @@
 //! Which failure of which operation is which error.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use tidegate_geo::{ImageError, SegmentError};
@@ -17,8 +18,16 @@ use crate::operations::segment::SegmentImageError;
 /// Long enough for a queue of requests to drain.
 pub(crate) const OVERLOAD_RETRY_S: u32 = 1;
 
+/// A queue that takes longer is shorter by then for other reasons: callers gave up, or somebody helped.
+const MAX_OVERLOAD_RETRY_S: u32 = 60;
+
 /// About how long a model takes to be deployed, or a process to be replaced.
 const DEPLOY_RETRY_S: u32 = 10;
+
+/// Whole seconds, as the header has them: no sooner than is worth asking, and no later than anybody would.
+fn overload_retry_s(retry_after: Duration) -> u32 {
+    (retry_after.as_secs_f64().ceil() as u32).clamp(OVERLOAD_RETRY_S, MAX_OVERLOAD_RETRY_S)
+}
 
 impl From<Fault> for ErrorDetail {
     fn from(fault: Fault) -> Self {
@@ -165,9 +174,14 @@ impl From<PredictError> for ApiError {
             PredictError::Misfit(faults) => {
                 of_faults(ErrorCode::SchemaValidationError, "the request does not fit the model", faults)
             }
-            PredictError::Overloaded => {
-                unavailable("the server is overloaded; try again".to_owned()).with_retry_after(OVERLOAD_RETRY_S)
+            PredictError::Overloaded { retry_after } => {
+                unavailable("the server is overloaded; try again".to_owned())
+                    .with_retry_after(overload_retry_s(retry_after))
             }
+            PredictError::DeadlineExceeded => Self::new(
+                ErrorCode::DeadlineExceeded,
+                "the deadline of the request passed before it was answered; give it more time, or try again later",
+            ),
             PredictError::ShuttingDown => {
                 unavailable("this server is shutting down; try again".to_owned()).with_retry_after(OVERLOAD_RETRY_S)
             }

@@ -1,7 +1,7 @@
 //! Predicting with what serves now: resolve, convert, run, and account for it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -70,7 +70,9 @@ pub(crate) enum PredictError {
     #[error("{}", listed(.0))]
     Misfit(Vec<Fault>),
     #[error("the server is overloaded")]
-    Overloaded,
+    Overloaded { retry_after: Duration },
+    #[error("the deadline of the request passed before it was answered")]
+    DeadlineExceeded,
     #[error("the server is shutting down")]
     ShuttingDown,
     #[error("{0}")]
@@ -241,7 +243,8 @@ pub(crate) async fn run_batch(
     instances: Vec<Vec<NamedTensor>>,
 ) -> Result<Vec<Prediction>, PredictError> {
     let slot = &chosen.resolved.slot;
-    if let Some(stacked) = stack(&instances, slot.signature()) {
+    let stacked = if slot.has_independent_rows() { stack(&instances) } else { None };
+    if let Some(stacked) = stacked {
         let outputs = context.server.infer(slot, stacked).await?.outputs;
         if let Some(rows) = split(&outputs, instances.len()) {
             return rows.into_iter().map(|row| prediction(slot, row)).collect();
@@ -262,7 +265,8 @@ impl From<InferError> for PredictError {
             }
             InferError::Run(RunError::Input { name, reason }) => Self::Misfit(vec![Fault::new(name, reason)]),
             InferError::Run(error) => Self::Failed(error.to_string()),
-            InferError::Overloaded => Self::Overloaded,
+            InferError::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            InferError::DeadlineExceeded => Self::DeadlineExceeded,
             InferError::ShuttingDown => Self::ShuttingDown,
         }
     }

@@ -66,8 +66,9 @@ impl App {
         let runtime =
             open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, library_candidates: vec![] })
                 .unwrap();
-        let slot = SlotOptions { n_sessions: 1, intra_threads: 1, warmup_runs: 1 };
-        let server = Arc::new(Server::new(runtime, ServerOptions { n_workers: 1, queue_limit: 64, slot }));
+        let slot = SlotOptions { warmup_runs: 1, ..SlotOptions::default() };
+        let options = ServerOptions { n_workers: 1, queue_limit: 64, slot, ..ServerOptions::default() };
+        let server = Arc::new(Server::new(runtime, options));
         let clock: Arc<dyn Clock> = Arc::new(FixedClock);
         let ids = Arc::new(IdSource::seeded(7));
         let readiness = Arc::new(Readiness::default());

@@ -48,6 +48,8 @@ pub struct FakeRuntime {
     pub runs: Arc<Gate>,
     /// The next run panics.
     pub panics: Arc<AtomicBool>,
+    /// Rows of each run.
+    pub sizes: Arc<Mutex<Vec<usize>>>,
     /// This many loads fail before one succeeds.
     pub n_failures: AtomicUsize,
 }
@@ -60,6 +62,7 @@ impl FakeRuntime {
             loads: Gate::default(),
             runs: Arc::default(),
             panics: Arc::default(),
+            sizes: Arc::default(),
             n_failures: AtomicUsize::new(0),
         })
     }
@@ -86,15 +89,20 @@ impl Runtime for FakeRuntime {
             signature,
             runs: Arc::clone(&self.runs),
             panics: Arc::clone(&self.panics),
+            sizes: Arc::clone(&self.sizes),
         }))
     }
 }
+
+/// A value that makes a run fail.
+pub const POISON: f32 = -1.0;
 
 /// Answers with its input.
 struct FakeSession {
     signature: Signature,
     runs: Arc<Gate>,
     panics: Arc<AtomicBool>,
+    sizes: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Session for FakeSession {
@@ -105,6 +113,11 @@ impl Session for FakeSession {
     fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
         self.runs.pass();
         assert!(!self.panics.swap(false, Ordering::SeqCst), "told to panic");
+        let values = inputs[0].tensor.values::<f32>().unwrap();
+        self.sizes.lock().unwrap().push(values.len());
+        if values.contains(&POISON) {
+            return Err(RunError::Failed { message: "told to fail".to_owned() });
+        }
         Ok(inputs.to_vec())
     }
 }

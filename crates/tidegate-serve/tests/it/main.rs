@@ -6,6 +6,7 @@
     reason = "clippy allows both in tests, but not in their helpers"
 )]
 
+mod batching;
 mod conformance;
 mod fake;
 mod files;

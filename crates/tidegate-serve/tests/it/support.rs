@@ -1,5 +1,6 @@
 //! Fixtures, runtimes and short ways to write tensors.
 
+use std::collections::BTreeMap;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,17 +12,40 @@ use tidegate_core::{
     VersionId,
 };
 use tidegate_serve::{
-    Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions, SlotOptions, SlotSpec,
-    open_runtime,
+    BatchOptions, Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions, SlotOptions,
+    SlotSpec, open_runtime,
 };
 
 pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1 };
 
-pub const SMALL: ServerOptions = ServerOptions {
-    n_workers: 2,
-    queue_limit: 64,
-    slot: SlotOptions { n_sessions: 2, intra_threads: 1, warmup_runs: 1 },
-};
+pub const AUTO: BatchOptions = BatchOptions { max_rows: None, max_delay: Duration::ZERO };
+
+pub const SMALL_SLOT: SlotOptions =
+    SlotOptions { n_sessions: 2, intra_threads: 1, warmup_runs: 1, batch: AUTO };
+
+pub const SMALL: ServerOptions =
+    ServerOptions { n_workers: 2, queue_limit: 64, slot: SMALL_SLOT, models: BTreeMap::new() };
+
+/// One worker, one session, requests one by one.
+pub fn one_worker(queue_limit: usize) -> ServerOptions {
+    let batch = BatchOptions { max_rows: Some(1), ..AUTO };
+    ServerOptions {
+        n_workers: 1,
+        queue_limit,
+        slot: SlotOptions { n_sessions: 1, batch, ..SMALL_SLOT },
+        ..SMALL
+    }
+}
+
+/// Polls a request once, which queues it.
+macro_rules! queued {
+    ($future:expr) => {{
+        let mut future = Box::pin($future);
+        assert!(futures::poll!(&mut future).is_pending(), "the request is answered already");
+        future
+    }};
+}
+pub(crate) use queued;
 
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -77,6 +101,11 @@ pub fn named(name: &str, tensor: Tensor) -> NamedTensor {
 
 pub fn tensor<T: Element>(name: &str, shape: &[usize], values: &[T]) -> NamedTensor {
     named(name, Tensor::from_vec(shape.to_vec(), values.to_vec()).unwrap())
+}
+
+/// One row for the fake runtime and for the fixtures of one axis.
+pub fn inputs(value: f32) -> Vec<NamedTensor> {
+    vec![tensor("x", &[1], &[value])]
 }
 
 /// The only output's values.

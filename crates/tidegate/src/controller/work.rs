@@ -95,7 +95,9 @@ impl Controller {
             let inputs = probe::probe_inputs(slot.signature(), seed);
             match self.server.infer(slot, inputs).await {
                 Ok(inference) => return probe::check_outputs(slot.signature(), &inference.outputs),
-                Err(tidegate_serve::InferError::Overloaded) => tokio::time::sleep(OVERLOAD_PAUSE).await,
+                Err(tidegate_serve::InferError::Overloaded { .. }) => {
+                    tokio::time::sleep(OVERLOAD_PAUSE).await
+                }
                 Err(error) => return Err(error.to_string()),
             }
         }
