@@ -1,9 +1,12 @@
 //! Latencies in fixed buckets, so that what replicas measured can be added up exactly.
 //!
 //! The edges are powers of 2^(1/32), the same everywhere: merging is adding counts, and a step of `m` buckets is a factor
-//! of 2^(m/32) wherever it is taken, which is what [`analysis::quantiles` in delivery`] stands on.
+//! of 2^(m/32) wherever it is taken, which is what `analysis::quantiles` in delivery stands on.
 
 use serde::{Deserialize, Serialize};
+
+use crate::moments::Moments;
+use crate::sparse::SparseCounts;
 
 /// 32 buckets per doubling: a reported quantile is within 1.1 % of the recorded one.
 const BUCKETS_PER_OCTAVE: f64 = 32.0;
@@ -15,9 +18,8 @@ pub const N_BUCKETS: usize = 958;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(usize, u64)>", into = "Vec<(usize, u64)>")]
 pub struct LatencyHistogram {
-    /// Bucket and count, for the buckets in use, in order: some hundred of them. Stored and sent like that.
-    occupied: Vec<(usize, u64)>,
-    count: u64,
+    /// Some hundred buckets in use. Stored and sent as pairs of bucket and count.
+    counts: SparseCounts,
 }
 
 /// A histogram summed up from below.
@@ -29,34 +31,25 @@ pub struct Cumulative {
 
 impl LatencyHistogram {
     pub fn record(&mut self, duration_us: u64) {
-        self.add(bucket_of(duration_us), 1);
+        self.counts.add(bucket_of(duration_us), 1);
     }
 
     pub fn merge(&mut self, other: &Self) {
-        for (bucket, count) in other.occupied() {
-            self.add(bucket, count);
-        }
+        self.counts.merge(&other.counts);
     }
 
     /// What was recorded after `earlier`, an older state of the same histogram.
     pub fn since(&self, earlier: &Self) -> Self {
-        let mut difference = Self::default();
-        let mut before = earlier.occupied().peekable();
-        for (bucket, count) in self.occupied() {
-            while before.next_if(|(place, _)| *place < bucket).is_some() {}
-            let known = before.next_if(|(place, _)| *place == bucket).map_or(0, |(_, count)| count);
-            difference.add(bucket, count.saturating_sub(known));
-        }
-        difference
+        Self { counts: self.counts.since(&earlier.counts) }
     }
 
     pub fn count(&self) -> u64 {
-        self.count
+        self.counts.total()
     }
 
     /// The latency in us that a share `q` (0 to 1) of requests did not exceed, within 1.1 %; `None` without any.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        let needed = (q.clamp(0.0, 1.0) * self.count as f64).max(f64::MIN_POSITIVE);
+        let needed = (q.clamp(0.0, 1.0) * self.count() as f64).max(f64::MIN_POSITIVE);
         let mut seen = 0u64;
         let (bucket, _) = self.occupied().find(|(_, count)| {
             seen = seen.saturating_add(*count);
@@ -72,23 +65,20 @@ impl LatencyHistogram {
             .fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
-    /// Mean and unbiased variance in us and us^2, from the middle of each bucket; `None` for fewer than two.
-    pub fn moments(&self) -> Option<(f64, f64)> {
-        if self.count < 2 {
-            return None;
-        }
-        let n = self.count as f64;
+    /// In us, from the middle of each bucket.
+    pub fn moments(&self) -> Moments {
+        let n = self.count() as f64;
         let mean = self.occupied().map(|(bucket, count)| midpoint_us(bucket) * count as f64).sum::<f64>() / n;
         let squares = self
             .occupied()
             .map(|(bucket, count)| (midpoint_us(bucket) - mean).powi(2) * count as f64)
             .sum::<f64>();
-        Some((mean, squares / (n - 1.0)))
+        Moments::of(self.count(), mean, squares).unwrap_or_default()
     }
 
     /// The buckets in use, in order.
     pub fn occupied(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.occupied.iter().copied()
+        self.counts.occupied()
     }
 
     pub fn cumulative(&self) -> Cumulative {
@@ -100,17 +90,6 @@ impl LatencyHistogram {
         }
         at_most.resize(N_BUCKETS, sum);
         Cumulative { at_most, count: sum }
-    }
-
-    fn add(&mut self, bucket: usize, count: u64) {
-        if count == 0 {
-            return;
-        }
-        match self.occupied.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(place) => self.occupied[place].1 = self.occupied[place].1.saturating_add(count),
-            Err(place) => self.occupied.insert(place, (bucket, count)),
-        }
-        self.count = self.count.saturating_add(count);
     }
 }
 
@@ -137,7 +116,7 @@ fn midpoint_us(bucket: usize) -> f64 {
 
 impl From<LatencyHistogram> for Vec<(usize, u64)> {
     fn from(histogram: LatencyHistogram) -> Self {
-        histogram.occupied
+        histogram.counts.into_pairs()
     }
 }
 
@@ -145,17 +124,7 @@ impl TryFrom<Vec<(usize, u64)>> for LatencyHistogram {
     type Error = String;
 
     fn try_from(pairs: Vec<(usize, u64)>) -> Result<Self, String> {
-        let mut histogram = Self::default();
-        for (bucket, count) in pairs {
-            if bucket >= N_BUCKETS {
-                return Err(format!(
-                    "latency bucket {bucket} is out of range; the last one is {}",
-                    N_BUCKETS - 1
-                ));
-            }
-            histogram.add(bucket, count);
-        }
-        Ok(histogram)
+        Ok(Self { counts: SparseCounts::from_pairs(pairs, N_BUCKETS, "latency")? })
     }
 }
 

@@ -14,7 +14,8 @@ pub mod report;
 pub mod rollout;
 
 pub use analysis::{
-    Analysis, ArmSummary, LatencyHistogram, MetricVerdict, Thresholds, Verdict, analyse, compare_ab,
+    Analysis, ArmSummary, CustomThreshold, LatencyHistogram, MetricVerdict, ShadowConfig, Thresholds,
+    Verdict, analyse, compare_ab, compare_shadow,
 };
 pub use config::{BlueGreen, ConfigFault, StrategyConfig};
 pub use gates::{GateLimits, LatencyRace, Score, Standard, Standing, judge_accuracy};

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ArmSummary;
+use super::evidence::Counts;
 use super::fixed_horizon::{FixedHorizon, chi_square, welch};
+use super::quantiles::{self, Dependence};
 use super::rates::TwoRates;
-use super::{ArmSummary, quantiles};
 
 /// What the arms compete in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,14 +103,15 @@ struct Measured {
 }
 
 fn accuracy(a: &ArmSummary, b: &ArmSummary, alpha: f64) -> Measured {
-    let (a, b) = (a.accuracy(), b.accuracy());
+    let n_labelled = a.labelled.min(b.labelled);
+    let (a, b) = (Counts::of_accuracy(a), Counts::of_accuracy(b));
     let rates = TwoRates::new(a, b);
     Measured {
         a: a.rate(),
         b: b.rate(),
         // Both ends are edges of one confidence set, which misses the truth with probability alpha.
         interval: (rates.ratio_at_least(alpha), rates.ratio_at_most(alpha)),
-        samples: a.trials().min(b.trials()),
+        samples: n_labelled,
         fixed_horizon: chi_square(a, b),
     }
 }
@@ -124,11 +127,11 @@ fn latency(a: &ArmSummary, b: &ArmSummary, alpha: f64) -> Measured {
         a: a.quantile(MEDIAN).map(milliseconds),
         b: b.quantile(MEDIAN).map(milliseconds),
         interval: (
-            quantiles::ratio_at_least(&cumulative.0, &cumulative.1, MEDIAN, each),
-            quantiles::ratio_at_most(&cumulative.0, &cumulative.1, MEDIAN, each),
+            quantiles::ratio_at_least(&cumulative.0, &cumulative.1, MEDIAN, each, Dependence::None),
+            quantiles::ratio_at_most(&cumulative.0, &cumulative.1, MEDIAN, each, Dependence::None),
         ),
         samples: a.count().min(b.count()),
-        fixed_horizon: welch(a, b),
+        fixed_horizon: welch(&a.moments(), &b.moments()),
     }
 }
 

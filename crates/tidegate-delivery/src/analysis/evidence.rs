@@ -11,37 +11,61 @@
 
 use statrs::function::beta::ln_beta;
 use statrs::function::gamma::ln_gamma;
+use tidegate_core::{ArmSummary, Moments};
 
-/// Bernoulli trials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bernoulli trials, or numbers from 0 to 1 of which each is that part of a hit: the evidence is valid for their mean, since
+/// the likelihood ratio of a trial is convex in its hits, so that between 0 and 1 it is at most what a trial with the same
+/// mean would have in expectation (Hoeffding 1963). Exact up to 2^53.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Counts {
-    pub hits: u64,
-    pub misses: u64,
+    pub hits: f64,
+    pub misses: f64,
 }
 
 impl Counts {
     /// More hits than trials are taken for as many.
     pub fn of(hits: u64, trials: u64) -> Self {
         let hits = hits.min(trials);
+        Self { hits: hits as f64, misses: (trials - hits) as f64 }
+    }
+
+    /// Of numbers from 0 to `maximum`; a mean outside is taken for the nearer end.
+    pub fn of_mean(moments: &Moments, maximum: f64) -> Self {
+        let trials = moments.count() as f64;
+        let hits = trials * (moments.mean().unwrap_or(0.0) / maximum).clamp(0.0, 1.0);
         Self { hits, misses: trials - hits }
     }
 
-    pub fn trials(self) -> u64 {
-        self.hits.saturating_add(self.misses)
+    /// Failures as hits.
+    pub fn of_errors(arm: &ArmSummary) -> Self {
+        Self::of(arm.failures, arm.requests)
+    }
+
+    /// Right predictions as hits.
+    pub fn of_accuracy(arm: &ArmSummary) -> Self {
+        Self::of(arm.correct, arm.labelled)
+    }
+
+    pub fn trials(self) -> f64 {
+        self.hits + self.misses
     }
 
     /// The share of hits; `None` without trials.
     pub fn rate(self) -> Option<f64> {
-        (self.trials() > 0).then(|| self.hits as f64 / self.trials() as f64)
+        (self.trials() > 0.0).then(|| self.hits / self.trials())
     }
 
     pub fn plus(self, other: Self) -> Self {
-        Self { hits: self.hits.saturating_add(other.hits), misses: self.misses.saturating_add(other.misses) }
+        Self { hits: self.hits + other.hits, misses: self.misses + other.misses }
+    }
+
+    pub fn mirrored(self) -> Self {
+        Self { hits: self.misses, misses: self.hits }
     }
 
     /// ln p^hits (1-p)^misses, with 0 ln 0 = 0.
     pub fn ln_likelihood(self, p: f64) -> f64 {
-        times_ln(self.hits as f64, p) + times_ln(self.misses as f64, 1.0 - p)
+        times_ln(self.hits, p) + times_ln(self.misses, 1.0 - p)
     }
 }
 
@@ -60,10 +84,10 @@ pub(crate) struct Mixture<const N: usize> {
 }
 
 impl<const N: usize> Mixture<N> {
-    pub fn new(parts: [Beta; N], trials: u64) -> Self {
+    pub fn new(parts: [Beta; N], trials: f64) -> Self {
         let constant = |beta: Beta| {
             let whole = beta.hits + beta.misses;
-            -ln_beta(beta.hits, beta.misses) - ln_gamma(whole + trials as f64) - (N as f64).ln()
+            -ln_beta(beta.hits, beta.misses) - ln_gamma(whole + trials) - (N as f64).ln()
         };
         Self { parts: parts.map(|beta| (beta, constant(beta))) }
     }
@@ -71,7 +95,7 @@ impl<const N: usize> Mixture<N> {
     /// ln of the likelihood of the counts, averaged over the mixture. They must be of the number of trials given.
     pub fn ln_likelihood(&self, counts: Counts) -> f64 {
         let terms = self.parts.iter().map(|(beta, constant)| {
-            ln_gamma(beta.hits + counts.hits as f64) + ln_gamma(beta.misses + counts.misses as f64) + constant
+            ln_gamma(beta.hits + counts.hits) + ln_gamma(beta.misses + counts.misses) + constant
         });
         terms.fold(f64::NEG_INFINITY, ln_sum)
     }
@@ -104,7 +128,7 @@ mod tests {
     #[test]
     fn the_mixture_is_a_probability_so_the_expected_evidence_is_one() {
         for n in [1u64, 2, 7, 40] {
-            let mixture = Mixture::new(MIXTURE, n);
+            let mixture = Mixture::new(MIXTURE, n as f64);
             let mut binomial = 1.0;
             let mut total = 0.0;
             for hits in 0..=n {
@@ -121,7 +145,7 @@ mod tests {
     fn the_truth_is_refused_as_rarely_as_promised() {
         let (p, alpha, n_trials) = (0.5, 0.05, 1000u64);
         let around_p = [Beta { hits: 100.0 * p, misses: 100.0 * (1.0 - p) }];
-        let mixtures: Vec<_> = (0..=n_trials).map(|n| Mixture::new(around_p, n)).collect();
+        let mixtures: Vec<_> = (0..=n_trials).map(|n| Mixture::new(around_p, n as f64)).collect();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut refused = |_: &u32| {
             let mut hits = 0;
@@ -139,8 +163,8 @@ mod tests {
     fn nothing_seen_is_no_evidence_and_impossible_counts_do_no_harm() {
         let nothing = Counts::of(0, 0);
         assert_eq!(nothing.ln_likelihood(0.0), 0.0);
-        assert!(Mixture::new(MIXTURE, 0).ln_likelihood(nothing).abs() < 1e-12);
-        assert_eq!(Counts::of(9, 3), Counts { hits: 3, misses: 0 });
+        assert!(Mixture::new(MIXTURE, 0.0).ln_likelihood(nothing).abs() < 1e-12);
+        assert_eq!(Counts::of(9, 3), Counts { hits: 3.0, misses: 0.0 });
         assert_eq!(Counts::of(1, 2).ln_likelihood(0.0), f64::NEG_INFINITY);
     }
 }

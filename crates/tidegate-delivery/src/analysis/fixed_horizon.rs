@@ -4,14 +4,15 @@
 use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF, StudentsT};
 
-use super::LatencyHistogram;
+use tidegate_core::Moments;
+
 use super::evidence::Counts;
 
 /// A test of "no difference at all", two-sided.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FixedHorizon {
-    /// `welch-t` (of mean latency, from bucket middles) or `chi-square` (of two rates, without continuity correction).
+    /// `welch-t` (of means; of latency from bucket middles) or `chi-square` (of two rates, without continuity correction).
     pub test: &'static str,
     pub statistic: f64,
     pub p_value: f64,
@@ -19,11 +20,10 @@ pub struct FixedHorizon {
 
 /// Welch's t-test (Welch 1947, "The generalization of Student's problem when several different population variances are
 /// involved"); `None` for fewer than two samples in an arm or where nothing varies.
-pub(super) fn welch(from: &LatencyHistogram, to: &LatencyHistogram) -> Option<FixedHorizon> {
-    let ((mean_from, variance_from), (mean_to, variance_to)) = (from.moments()?, to.moments()?);
+pub(super) fn welch(from: &Moments, to: &Moments) -> Option<FixedHorizon> {
     let (n_from, n_to) = (from.count() as f64, to.count() as f64);
-    let (error_from, error_to) = (variance_from / n_from, variance_to / n_to);
-    let statistic = (mean_to - mean_from) / (error_from + error_to).sqrt();
+    let (error_from, error_to) = (from.variance()? / n_from, to.variance()? / n_to);
+    let statistic = (to.mean()? - from.mean()?) / (error_from + error_to).sqrt();
     let freedom = (error_from + error_to).powi(2)
         / (error_from.powi(2) / (n_from - 1.0) + error_to.powi(2) / (n_to - 1.0));
     if !statistic.is_finite() || !freedom.is_finite() {
@@ -37,10 +37,8 @@ pub(super) fn welch(from: &LatencyHistogram, to: &LatencyHistogram) -> Option<Fi
 /// Pearson's chi-square test of a two-by-two table; `None` where a row or column of it is empty.
 pub(super) fn chi_square(from: Counts, to: Counts) -> Option<FixedHorizon> {
     let all = from.plus(to);
-    let [a, b, c, d] = [from.hits, from.misses, to.hits, to.misses].map(|count| count as f64);
-    let margins =
-        [from.trials(), to.trials(), all.hits, all.misses].iter().map(|count| *count as f64).product::<f64>();
-    let statistic = all.trials() as f64 * (a * d - b * c).powi(2) / margins;
+    let margins = from.trials() * to.trials() * all.hits * all.misses;
+    let statistic = all.trials() * (from.hits * to.misses - from.misses * to.hits).powi(2) / margins;
     if !statistic.is_finite() {
         return None;
     }
@@ -64,16 +62,16 @@ mod tests {
 
     #[test]
     fn welch_sees_a_shift_and_refuses_what_does_not_vary() {
-        let of = |durations_us: &[u64]| {
-            let mut histogram = LatencyHistogram::default();
-            durations_us.iter().for_each(|us| histogram.record(*us));
-            histogram
+        let of = |values: &[f64]| {
+            let mut moments = Moments::default();
+            values.iter().for_each(|value| moments.record(*value));
+            moments
         };
-        let (slow, fast) = (of(&[2048, 4096, 8192, 4096]), of(&[1024, 2048, 4096, 2048]));
+        let (slow, fast) = (of(&[2048.0, 4096.0, 8192.0, 4096.0]), of(&[1024.0, 2048.0, 4096.0, 2048.0]));
         let test = welch(&fast, &slow).unwrap();
         assert!(test.statistic > 0.0 && test.p_value > 0.05 && test.p_value < 0.2, "{test:?}");
         assert_eq!(welch(&fast, &slow).map(|t| t.p_value), welch(&slow, &fast).map(|t| t.p_value));
-        assert_eq!(welch(&of(&[5, 5]), &of(&[5, 5])), None);
-        assert_eq!(welch(&of(&[5]), &slow), None);
+        assert_eq!(welch(&of(&[5.0, 5.0]), &of(&[5.0, 5.0])), None);
+        assert_eq!(welch(&of(&[5.0]), &slow), None);
     }
 }

@@ -19,29 +19,36 @@
 //! chosen without regard to what the request will do. A degradation near its threshold is rightly never decided; the
 //! rollout's progress deadline is for that.
 //!
-//! Start reading at [`analyse`], then [`rates`] and [`quantiles`]; [`ab`] is the same machinery for two equals.
+//! Start reading at [`analyse`], then [`rates`], [`quantiles`] and [`means`]; [`ab`] is the same machinery for two equals,
+//! [`compare_shadow`] for two that answered the same requests.
 
 pub mod ab;
+mod arms;
+mod custom;
 pub mod drift;
 mod evidence;
 mod fixed_horizon;
+mod means;
 mod metric;
 mod quantiles;
 mod rates;
-mod summary;
+mod shadow;
 
 pub use ab::compare_ab;
+pub use custom::{CustomThreshold, Worse};
 pub use fixed_horizon::FixedHorizon;
 pub use metric::MetricVerdict;
-pub use summary::ArmSummary;
-pub use tidegate_core::LatencyHistogram;
+pub use shadow::{ShadowConfig, compare_shadow};
+pub use tidegate_core::{ArmSummary, LatencyHistogram};
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 /// How much worse than the running version a candidate may be, and how sure a verdict must be.
 ///
 /// A threshold that nothing can exceed (a drop or an error increase of 1, an infinite latency) takes its metric out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Thresholds {
     /// Relative: 0.05 allows 0.95 of the running version's accuracy.
@@ -50,6 +57,8 @@ pub struct Thresholds {
     pub latency_increase: f64,
     /// Absolute: 0.01 allows one failure more in a hundred requests.
     pub error_rate_increase: f64,
+    /// For the metrics that users measure themselves, by name. One that is named here and never posted holds the rollout.
+    pub custom: BTreeMap<String, CustomThreshold>,
     /// For [`drift`], whose histograms are not part of a summary.
     pub drift_score: f64,
     /// Requests that the candidate must have answered before it may pass. It may fail earlier.
@@ -66,6 +75,7 @@ impl Default for Thresholds {
             accuracy_drop: 0.05,
             latency_increase: 1.5,
             error_rate_increase: 0.01,
+            custom: BTreeMap::new(),
             drift_score: 0.3,
             minimum_samples: 1000,
             alpha: 0.05,
@@ -96,8 +106,12 @@ pub struct Analysis {
 
 /// Compares what two versions did over the same minutes; `baseline` is the version that runs.
 pub fn analyse(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thresholds) -> Analysis {
-    let metrics = metric::judge_all(baseline, candidate, thresholds);
-    let missing = missing(baseline, candidate, thresholds);
+    let metrics = arms::judge_all(baseline, candidate, thresholds);
+    conclude(metrics, missing(baseline, candidate, thresholds))
+}
+
+/// The verdict on all metrics together, where `missing` says in words what must still arrive before a candidate may pass.
+fn conclude(metrics: Vec<MetricVerdict>, missing: Vec<String>) -> Analysis {
     let with = |verdict| metrics.iter().filter(move |metric| metric.verdict == verdict);
     let (verdict, reasons): (_, Vec<String>) = if with(Verdict::Fail).next().is_some() {
         (Verdict::Fail, with(Verdict::Fail).map(|metric| metric.message.clone()).collect())
@@ -114,7 +128,6 @@ pub fn analyse(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thres
     Analysis { verdict, metrics, summary }
 }
 
-/// What must still arrive before a candidate may pass, in words.
 fn missing(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thresholds) -> Vec<String> {
     let mut missing = Vec::new();
     if candidate.requests == 0 {

@@ -4,20 +4,46 @@
 //! the evidence of [`super::evidence`] against q is evidence against x (Howard & Ramdas 2022, "Sequential estimation of
 //! quantiles with applications to A/B testing and best-arm identification"). A ratio of quantiles is given up when the
 //! product of both arms' evidence reaches 1/alpha at *every* place where the first quantile could lie. The true place is
-//! one of them, so no error is spent on the search. Counts below an edge are all that enters: a request that took an hour
+//! one of them, so no error is spent on the search. Where both arms answered the same requests ([`Dependence::Paired`]), the
+//! product of their evidence promises nothing, but its mean does. Counts below an edge are all that enters: a request that took an hour
 //! weighs as much as one just over the line.
 
-use super::evidence::{Beta, Counts, Mixture, needed};
+use super::evidence::{Beta, Counts, Mixture, ln_sum, needed};
 use tidegate_core::latency::{Cumulative, N_BUCKETS, factor};
 
 /// Pseudo-counts around q in half of the mixture: sharpest near a hundred samples of distance, by numerical comparison.
 const CONCENTRATION: f64 = 100.0;
 
+/// How the two arms' requests belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dependence {
+    /// Each request met one of them, by chance.
+    None,
+    /// Each request met both.
+    Paired,
+}
+
+impl Dependence {
+    /// ln of the evidence of both, from that of each.
+    fn join(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::None => a + b,
+            Self::Paired => ln_sum(a, b) - std::f64::consts::LN_2,
+        }
+    }
+}
+
 /// An upper bound of quantile `q` of `to` divided by that of `from`, at level `alpha` over all looks; infinite where
 /// nothing is known. Rounded up to whole buckets.
-pub(crate) fn ratio_at_most(from: &Cumulative, to: &Cumulative, q: f64, alpha: f64) -> f64 {
-    let mut pair =
-        Pair::new(Arm::new(from, q, Claim::AtLeast), Arm::new(to, q, Claim::AtMost), needed(alpha));
+pub(crate) fn ratio_at_most(
+    from: &Cumulative,
+    to: &Cumulative,
+    q: f64,
+    alpha: f64,
+    dependence: Dependence,
+) -> f64 {
+    let (from, to) = (Arm::new(from, q, Claim::AtLeast), Arm::new(to, q, Claim::AtMost));
+    let mut pair = Pair::new(from, to, needed(alpha), dependence);
     let n_buckets = N_BUCKETS as i64;
     if !pair.refuses_from(n_buckets) {
         return f64::INFINITY;
@@ -33,14 +59,21 @@ pub(crate) fn ratio_at_most(from: &Cumulative, to: &Cumulative, q: f64, alpha: f
 }
 
 /// A lower bound, rounded down; 0 where nothing is known.
-pub(crate) fn ratio_at_least(from: &Cumulative, to: &Cumulative, q: f64, alpha: f64) -> f64 {
-    1.0 / ratio_at_most(to, from, q, alpha)
+pub(crate) fn ratio_at_least(
+    from: &Cumulative,
+    to: &Cumulative,
+    q: f64,
+    alpha: f64,
+    dependence: Dependence,
+) -> f64 {
+    1.0 / ratio_at_most(to, from, q, alpha, dependence)
 }
 
 struct Pair<'a> {
     from: Arm<'a>,
     to: Arm<'a>,
     needed: f64,
+    dependence: Dependence,
     /// Were the quantile of `from` in an earlier bucket, `from` alone would refuse.
     first_of_from: i64,
     /// Were less than q of `to` at most in a later bucket, `to` alone would refuse.
@@ -50,9 +83,11 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    fn new(mut from: Arm<'a>, mut to: Arm<'a>, needed: f64) -> Self {
-        let alone_from = needed + to.most_regret();
-        let alone_to = needed + from.most_regret();
+    fn new(mut from: Arm<'a>, mut to: Arm<'a>, needed: f64, dependence: Dependence) -> Self {
+        let (alone_from, alone_to) = match dependence {
+            Dependence::None => (needed + to.most_regret(), needed + from.most_regret()),
+            Dependence::Paired => (needed + std::f64::consts::LN_2, needed + std::f64::consts::LN_2),
+        };
         // Evidence is convex in the hits and not positive at q, so it grows with the distance once it is positive.
         let first_of_from = first_where(-1, from.seen, |j| from.evidence(j) < alone_from);
         let n_buckets = N_BUCKETS as i64;
@@ -61,7 +96,7 @@ impl<'a> Pair<'a> {
             first => first - 1,
         };
         let witness = from.seen;
-        Self { from, to, needed, first_of_from, last_of_to, witness }
+        Self { from, to, needed, dependence, first_of_from, last_of_to, witness }
     }
 
     /// Whether "the quantile of `to` is `steps` or more buckets above that of `from`" is refused. It then lies in a
@@ -77,7 +112,7 @@ impl<'a> Pair<'a> {
     }
 
     fn refuses_at(&mut self, j: i64, steps: i64) -> bool {
-        self.from.evidence(j) + self.to.evidence(j + steps - 1) >= self.needed
+        self.dependence.join(self.from.evidence(j), self.to.evidence(j + steps - 1)) >= self.needed
     }
 }
 
@@ -107,7 +142,7 @@ impl<'a> Arm<'a> {
         let needed = q * latencies.count as f64;
         let seen = latencies.at_most.partition_point(|below| (*below as f64) < needed) as i64;
         let around_q = Beta { hits: CONCENTRATION * q, misses: CONCENTRATION * (1.0 - q) };
-        let mixture = Mixture::new([Beta { hits: 0.5, misses: 0.5 }, around_q], latencies.count);
+        let mixture = Mixture::new([Beta { hits: 0.5, misses: 0.5 }, around_q], latencies.count as f64);
         Self { claim, q, mixture, latencies, seen, evidence: vec![0.0; N_BUCKETS] }
     }
 
@@ -171,16 +206,23 @@ mod tests {
     fn too_few_samples_bound_nothing() {
         let many = of(&[1000; 10_000]);
         for few in [&[][..], &[1000], &[1000; 3], &[900_000_000; 3]] {
-            assert_eq!(ratio_at_most(&many, &of(few), 0.95, 0.05), f64::INFINITY, "{few:?}");
-            assert!(ratio_at_least(&of(few), &many, 0.95, 0.05) < 1e-3, "{few:?}");
+            assert_eq!(
+                ratio_at_most(&many, &of(few), 0.95, 0.05, Dependence::None),
+                f64::INFINITY,
+                "{few:?}"
+            );
+            assert!(ratio_at_least(&of(few), &many, 0.95, 0.05, Dependence::None) < 1e-3, "{few:?}");
         }
-        assert_eq!(ratio_at_most(&of(&[]), &of(&[]), 0.5, 0.05), f64::INFINITY);
+        assert_eq!(ratio_at_most(&of(&[]), &of(&[]), 0.5, 0.05, Dependence::None), f64::INFINITY);
     }
 
     #[test]
     fn a_shift_by_whole_buckets_is_enclosed_to_the_bucket() {
         let (fast, slow) = (of(&[1 << 10; 5000]), of(&[1 << 11; 500]));
-        let (low, high) = (ratio_at_least(&fast, &slow, 0.5, 0.05), ratio_at_most(&fast, &slow, 0.5, 0.05));
+        let (low, high) = (
+            ratio_at_least(&fast, &slow, 0.5, 0.05, Dependence::None),
+            ratio_at_most(&fast, &slow, 0.5, 0.05, Dependence::None),
+        );
         assert!(low < 2.0 && 2.0 < high && high / low < factor(3), "{low} {high}");
     }
 
@@ -193,11 +235,12 @@ mod tests {
             repeat in 1usize..30,
             q in prop::sample::select(vec![0.5, 0.95]),
             steps in -200i64..400,
+            dependence in prop::sample::select(vec![Dependence::None, Dependence::Paired]),
         ) {
             let (from, to) = (of(&from.repeat(repeat)), of(&to.repeat(repeat)));
-            let mut pair = Pair::new(Arm::new(&from, q, Claim::AtLeast), Arm::new(&to, q, Claim::AtMost), needed(0.05));
-            let everywhere = (0..N_BUCKETS as i64)
-                .all(|j| pair.from.evidence(j) + pair.to.evidence(j + steps - 1) >= pair.needed);
+            let (from, to) = (Arm::new(&from, q, Claim::AtLeast), Arm::new(&to, q, Claim::AtMost));
+            let mut pair = Pair::new(from, to, needed(0.05), dependence);
+            let everywhere = (0..N_BUCKETS as i64).all(|j| pair.refuses_at(j, steps));
             prop_assert_eq!(pair.refuses_from(steps), everywhere);
         }
     }

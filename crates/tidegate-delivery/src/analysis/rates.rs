@@ -60,7 +60,7 @@ impl TwoRates {
     /// An upper bound of p(to) / p(from); infinite where nothing is known.
     pub fn ratio_at_most(&self, alpha: f64) -> f64 {
         let needed = needed(alpha);
-        if self.from.hits == 0 {
+        if self.from.hits == 0.0 {
             return f64::INFINITY;
         }
         let outside = |ratio: f64| self.ln_evidence(self.likeliest_with(ratio)) >= needed;
@@ -86,22 +86,37 @@ impl TwoRates {
     fn likeliest_with(&self, ratio: f64) -> (f64, f64) {
         let (from, to) = (self.from, self.to);
         let all = from.plus(to);
-        let hits = all.hits as f64;
-        let b = hits * (1.0 + ratio) + from.misses as f64 + ratio * to.misses as f64;
-        let root = (b * b - 4.0 * ratio * all.trials() as f64 * hits).max(0.0).sqrt();
+        let hits = all.hits;
+        let b = hits * (1.0 + ratio) + from.misses + ratio * to.misses;
+        let root = (b * b - 4.0 * ratio * all.trials() * hits).max(0.0).sqrt();
         let p = (2.0 * hits / (b + root)).min(1.0);
         (p, (ratio * p).min(1.0))
     }
 }
 
+/// An interval for one rate, each end at level `alpha` over all looks; 0 to 1 where nothing is known.
+pub(crate) fn rate_within(counts: Counts, alpha: f64) -> (f64, f64) {
+    let (high, low) = (rate_at_most(counts, alpha), rate_at_most(counts.mirrored(), alpha));
+    (1.0 - low, high)
+}
+
+fn rate_at_most(counts: Counts, alpha: f64) -> f64 {
+    let ln_mixture = Mixture::new(MIXTURE, counts.trials()).ln_likelihood(counts);
+    let (mut low, mut high) = (counts.rate().unwrap_or(1.0), 1.0);
+    for _ in 0..N_HALVINGS {
+        let middle = low + (high - low) / 2.0;
+        if ln_mixture - counts.ln_likelihood(middle) >= needed(alpha) { high = middle } else { low = middle }
+    }
+    high
+}
+
 /// The p that maximises `m` p + ln-likelihood: the observed rate for m = 0, drawn towards 1 or 0 by the sign of `m`.
 fn pulled(counts: Counts, m: f64) -> f64 {
     if m < 0.0 {
-        let mirrored = Counts { hits: counts.misses, misses: counts.hits };
-        return 1.0 - pulled(mirrored, -m);
+        return 1.0 - pulled(counts.mirrored(), -m);
     }
     // The larger root of m p^2 + (n - m) p - hits = 0, in the form that does not cancel.
-    let (hits, n) = (counts.hits as f64, counts.trials() as f64);
+    let (hits, n) = (counts.hits, counts.trials());
     let b = n - m;
     let root = (b * b + 4.0 * m * hits).sqrt();
     match b > 0.0 {
@@ -181,14 +196,25 @@ mod tests {
         assert!(one_sided.difference_at_least(0.05) <= 0.0, "an unseen baseline may have been as bad");
     }
 
+    #[test]
+    fn one_rate_is_enclosed_from_both_sides() {
+        assert_eq!(rate_within(Counts::of(0, 0), 0.05), (0.0, 1.0));
+        let (low, high) = rate_within(Counts::of(30, 1000), 0.05);
+        assert!(low > 0.012 && low < 0.03 && high > 0.03 && high < 0.055, "{low} {high}");
+        let (low, high) = rate_within(Counts::of(0, 1000), 0.05);
+        assert!(low == 0.0 && high < 0.012, "{low} {high}");
+        let (low, high) = rate_within(Counts::of(50, 50), 0.05);
+        assert!(low > 0.85 && high == 1.0, "{low} {high}");
+    }
+
     proptest! {
         #[test]
         fn bounds_enclose_what_was_seen_and_tighten_with_alpha(
             from in (0u64..500, 0u64..500), to in (0u64..500, 0u64..500), alpha in 0.001..0.5f64,
         ) {
             let rates = TwoRates::new(
-                Counts { hits: from.0, misses: from.1 },
-                Counts { hits: to.0, misses: to.1 },
+                Counts::of(from.0, from.0 + from.1),
+                Counts::of(to.0, to.0 + to.1),
             );
             if let (Some(from), Some(to)) = (rates.from.rate(), rates.to.rate()) {
                 prop_assert!(rates.difference_at_least(alpha) <= to - from + 1e-9);

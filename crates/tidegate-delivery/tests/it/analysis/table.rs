@@ -24,42 +24,42 @@ fn rows() -> Vec<Row> {
     let no_errors = Behaviour { error_rate: 0.0, ..USUAL };
     let slower = |factor: f64| Behaviour { median_us: USUAL.median_us * factor, ..USUAL };
     let wrong = Behaviour { accuracy: 0.001, ..USUAL };
-    let usual = Thresholds::default();
-    let strict = Thresholds { latency_increase: 1.2, ..usual };
+    let usual = Thresholds::default;
+    let strict = Thresholds { latency_increase: 1.2, ..usual() };
     let row = |name, world, thresholds, expected| Row { name, world, thresholds, expected };
     use Verdict::{Fail, Inconclusive, Pass};
     vec![
-        row("alike, no errors", World { baseline: no_errors, candidate: no_errors, ..canary }, usual, Pass),
-        row("alike, 1 % errors", canary, usual, Pass),
-        row("alike, 1 % errors, half of the traffic", half, usual, Pass),
-        row("alike, 1 % errors, accuracy 0.777 known", labelled, usual, Pass),
+        row("alike, no errors", World { baseline: no_errors, candidate: no_errors, ..canary }, usual(), Pass),
+        row("alike, 1 % errors", canary, usual(), Pass),
+        row("alike, 1 % errors, half of the traffic", half, usual(), Pass),
+        row("alike, 1 % errors, accuracy 0.777 known", labelled, usual(), Pass),
         row(
             "errors 1 % -> 10 %",
             World { candidate: Behaviour { error_rate: 0.1, ..USUAL }, ..canary },
-            usual,
+            usual(),
             Fail,
         ),
         row(
             "every request fails",
             World { candidate: Behaviour { error_rate: 1.0, ..USUAL }, ..canary },
-            usual,
+            usual(),
             Fail,
         ),
         row(
             "accuracy 0.777 -> 0.001 (banepa 1.2.0-bad)",
             World { candidate: wrong, ..labelled },
-            usual,
+            usual(),
             Fail,
         ),
         row(
             "accuracy 0.777 -> 0.6",
             World { candidate: Behaviour { accuracy: 0.6, ..USUAL }, ..labelled },
-            usual,
+            usual(),
             Fail,
         ),
-        row("latency x 2", World { candidate: slower(2.0), ..canary }, usual, Fail),
+        row("latency x 2", World { candidate: slower(2.0), ..canary }, usual(), Fail),
         row("latency x 1.5, 1.2 allowed", World { candidate: slower(1.5), ..canary }, strict, Fail),
-        row("latency x 1.5, 1.5 allowed", World { candidate: slower(1.5), ..canary }, usual, Inconclusive),
+        row("latency x 1.5, 1.5 allowed", World { candidate: slower(1.5), ..canary }, usual(), Inconclusive),
     ]
 }
 

@@ -1,12 +1,15 @@
 //! What one version did during a stretch of time, in numbers that add up.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::evidence::Counts;
-use tidegate_core::LatencyHistogram;
+use crate::latency::LatencyHistogram;
+use crate::moments::Moments;
+use crate::prediction::Predictions;
 
 /// Counts of one arm. Replicas report one each; the whole is their [`ArmSummary::merge`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ArmSummary {
     /// Requests answered, failed ones included.
@@ -19,6 +22,10 @@ pub struct ArmSummary {
     pub labelled: u64,
     /// Those of them that were right.
     pub correct: u64,
+    /// Numbers that users measured, one for each prediction that they told us about (`iou`, `revenue`).
+    pub metrics: BTreeMap<String, Moments>,
+    /// What it predicted, for drift.
+    pub predictions: Predictions,
 }
 
 impl ArmSummary {
@@ -28,26 +35,24 @@ impl ArmSummary {
         self.latency.merge(&other.latency);
         self.labelled = self.labelled.saturating_add(other.labelled);
         self.correct = self.correct.saturating_add(other.correct);
+        for (name, moments) in &other.metrics {
+            self.metrics.entry(name.clone()).or_default().merge(moments);
+        }
+        self.predictions.merge(&other.predictions);
     }
 
     /// What happened after `earlier`, an older state of the same arm.
     pub fn since(&self, earlier: &Self) -> Self {
+        let before = |name: &String| earlier.metrics.get(name).copied().unwrap_or_default();
+        let metrics = self.metrics.iter().map(|(name, moments)| (name.clone(), moments.since(&before(name))));
         Self {
             requests: self.requests.saturating_sub(earlier.requests),
             failures: self.failures.saturating_sub(earlier.failures),
             latency: self.latency.since(&earlier.latency),
             labelled: self.labelled.saturating_sub(earlier.labelled),
             correct: self.correct.saturating_sub(earlier.correct),
+            metrics: metrics.collect(),
+            predictions: self.predictions.since(&earlier.predictions),
         }
-    }
-
-    /// Failures as hits.
-    pub(crate) fn errors(&self) -> Counts {
-        Counts::of(self.failures, self.requests)
-    }
-
-    /// Right predictions as hits.
-    pub(crate) fn accuracy(&self) -> Counts {
-        Counts::of(self.correct, self.labelled)
     }
 }
