@@ -16,6 +16,6 @@ pub use image::{CrsUnit, GeoReference, Image, ImageError, ImageLimits, decode};
 pub use outputs::{OutputFile, Provenance, RenderError, render, write_files};
 pub use segment::{Placement, Progress, RunFault, SegmentError, SegmentOptions, Segmentation, segment};
 pub use stac_mlm::{
-    Activation, Band, Class, DimOrder, HrefError, InputSpec, InvalidItem, ItemFault, ModelAsset, ModelItem,
-    OutputSpec, Scaling, resolve_href,
+    Activation, Band, Class, DimOrder, Ending, Envelope, Finding, HrefError, InputSpec, InvalidItem,
+    ItemFault, ModelAsset, ModelItem, OutputSpec, Scaling, Severity, resolve_href, validate,
 };

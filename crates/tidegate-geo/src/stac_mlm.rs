@@ -1,25 +1,31 @@
-//! A typed reader of STAC items with the Machine Learning Model extension, versions 1.4 to 1.6
-//! (<https://github.com/stac-extensions/mlm>).
+//! STAC items with the Machine Learning Model extension (<https://github.com/stac-extensions/mlm>): a typed reader of
+//! versions 1.4 to 1.6, a writer of 1.5.1, and [`validate()`], which says all that is wrong with an item and its files.
 //!
-//! Says what a model wants and gives; opens no file and runs nothing. All faults of an item are found in one pass, each
+//! Says what a model wants and gives, and runs nothing; only `validate` opens files. All faults of an item are found in one pass, each
 //! with its JSON pointer (RFC 6901) and the fix, so that an author corrects them in one go.
 
 mod asset;
+mod ending;
 mod href;
 mod input;
 mod output;
 mod reader;
 mod scaling;
+mod validate;
+mod write;
 
 use serde_json::Value;
 use tidegate_core::SemVer;
 
 pub use asset::ModelAsset;
+pub use ending::Ending;
 pub use href::{HrefError, resolve_href};
 pub use input::{ANY_SIZE_TILE, DimOrder, InputSpec};
 pub use output::{Activation, Class, OutputSpec};
 use reader::{Faults, Node};
 pub use scaling::Scaling;
+pub use validate::{Finding, Severity, validate};
+pub use write::Envelope;
 
 /// What an item says of one model.
 #[derive(Clone, Debug, PartialEq)]

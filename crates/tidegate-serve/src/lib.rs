@@ -28,6 +28,7 @@ pub mod slot;
 
 pub use batchable::BatchOptions;
 pub use load_error::LoadError;
+pub use onnx_file::{OnnxDescription, describe_onnx};
 pub use pack::Priority;
 pub use probe::{check_outputs, probe_inputs};
 pub use routes::{ResolveError, Resolved};

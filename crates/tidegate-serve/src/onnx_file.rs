@@ -8,7 +8,7 @@ mod graph;
 mod guess;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Component, Path};
@@ -28,6 +28,63 @@ pub(crate) struct OnnxFile {
     pub(crate) operators: BTreeSet<Operator>,
     /// Operators that are told a `mode`, and which.
     pub(crate) modes: BTreeSet<(String, String)>,
+    ir_version: u64,
+    opset: Option<u64>,
+    final_operator: Option<String>,
+}
+
+/// What an ONNX file says of itself, for people who prepare one: no runtime is needed to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnnxDescription {
+    pub ir_version: u64,
+    /// Of the standard operators; `None` where the file uses none.
+    pub opset: Option<u64>,
+    pub inputs: Vec<TensorSpec>,
+    /// Name and shape; `None` where the file does not give the shape.
+    pub outputs: Vec<(String, Option<Vec<Dim>>)>,
+    /// The operator that computes the first output, behind those that only pass its values on: `Sigmoid`, `Conv`.
+    pub final_operator: Option<String>,
+}
+
+/// Reads an ONNX file's own description, without its weights.
+pub fn describe_onnx(path: &Path) -> Result<OnnxDescription, LoadError> {
+    let file = OnnxFile::read(path)?;
+    Ok(OnnxDescription {
+        ir_version: file.ir_version,
+        opset: file.opset,
+        inputs: file.inputs,
+        outputs: file.outputs.into_iter().map(|output| (output.name, output.shape)).collect(),
+        final_operator: file.final_operator,
+    })
+}
+
+/// Operators that leave values what they are, or interpolate between them.
+const PASSING_ON: [&str; 12] = [
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Transpose",
+    "Slice",
+    "Resize",
+    "Upsample",
+    "QuantizeLinear",
+    "DequantizeLinear",
+];
+
+/// Follows a value back to what really computes it. A graph has no cycles, a damaged file may: hence the bound.
+fn final_operator(producers: &HashMap<String, graph::Producer>, output: &str) -> Option<String> {
+    const MAX_STEPS: usize = 64;
+    let mut producer = producers.get(output)?;
+    for _ in 0..MAX_STEPS {
+        if !PASSING_ON.contains(&producer.operator.as_str()) {
+            return Some(producer.operator.clone());
+        }
+        producer = producers.get(&producer.first_input)?;
+    }
+    None
 }
 
 /// An output whose shape the file need not give.
@@ -72,6 +129,9 @@ impl OnnxFile {
     }
 
     fn from_model(model: graph::Model) -> Result<Self, LoadError> {
+        let final_operator =
+            model.outputs.first().and_then(|output| final_operator(&model.producers, &output.name));
+        let (ir_version, opset) = (model.ir_version, model.opsets.get("").copied());
         let mut inputs = vec![];
         for value in model.inputs {
             // Before IR version 4, weights were listed among the inputs; they need not be given.
@@ -92,7 +152,8 @@ impl OnnxFile {
             Ok(DeclaredOutput { name: value.name, datatype, shape: value.shape })
         });
         let outputs = outputs.collect::<Result<_, _>>()?;
-        Ok(Self { inputs, outputs, operators: model.operators, modes: model.modes })
+        let (operators, modes) = (model.operators, model.modes);
+        Ok(Self { inputs, outputs, operators, modes, ir_version, opset, final_operator })
     }
 
     /// The names of outputs that declare no shape.

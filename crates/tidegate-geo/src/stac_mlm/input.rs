@@ -122,27 +122,34 @@ fn read_band_names(input: &Node<'_>, defined: &[Band], faults: &mut Faults) -> V
 
 fn read_data_type(structure: &Node<'_>, faults: &mut Faults) -> Option<DType> {
     let text = faults.required_text(structure, "data_type", "such as `float32`")?;
-    let data_type = match text.as_str() {
-        "uint8" => DType::Uint8,
-        "uint16" => DType::Uint16,
-        "uint32" => DType::Uint32,
-        "uint64" => DType::Uint64,
-        "int8" => DType::Int8,
-        "int16" => DType::Int16,
-        "int32" => DType::Int32,
-        "int64" => DType::Int64,
-        "float16" => DType::Fp16,
-        "float32" => DType::Fp32,
-        "float64" => DType::Fp64,
-        _ => {
-            let message = format!(
-                "`{text}` is not supported: use `float32`, `float64`, `float16`, `uint8` or another integer type"
-            );
-            faults.add_at(structure.pointer_to("data_type"), message);
-            return None;
-        }
-    };
-    Some(data_type)
+    let known = DATA_TYPES.iter().find(|(name, _)| *name == text);
+    if known.is_none() {
+        let message = format!(
+            "`{text}` is not supported: use `float32`, `float64`, `float16`, `uint8` or another integer type"
+        );
+        faults.add_at(structure.pointer_to("data_type"), message);
+    }
+    known.map(|(_, data_type)| *data_type)
+}
+
+/// The data types of the raster extension that a tensor can have.
+const DATA_TYPES: [(&str, DType); 11] = [
+    ("uint8", DType::Uint8),
+    ("uint16", DType::Uint16),
+    ("uint32", DType::Uint32),
+    ("uint64", DType::Uint64),
+    ("int8", DType::Int8),
+    ("int16", DType::Int16),
+    ("int32", DType::Int32),
+    ("int64", DType::Int64),
+    ("float16", DType::Fp16),
+    ("float32", DType::Fp32),
+    ("float64", DType::Fp64),
+];
+
+/// As the extension writes it; `other` where it has no word.
+pub(crate) fn data_type_name(data_type: DType) -> &'static str {
+    DATA_TYPES.iter().find(|(_, known)| *known == data_type).map_or("other", |(name, _)| name)
 }
 
 struct Shape {

@@ -10,6 +10,9 @@ use super::reader::{Faults, Node};
 pub struct OutputSpec {
     pub name: String,
     pub activation: Activation,
+    /// Whether the item says so. The extension lets null be left out, and then nobody can tell whether its author thought
+    /// of it.
+    pub activation_is_said: bool,
     /// May be empty.
     pub classes: Vec<Class>,
     /// A binary model's pixel is positive from this probability on.
@@ -28,6 +31,17 @@ pub enum Activation {
     AlreadyProbability,
     Sigmoid,
     Softmax,
+}
+
+impl Activation {
+    /// As it is written into items, and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AlreadyProbability => "none",
+            Self::Sigmoid => "sigmoid",
+            Self::Softmax => "softmax",
+        }
+    }
 }
 
 /// One entry of `classification:classes`.
@@ -74,6 +88,7 @@ pub(super) fn read(properties: &Node<'_>, faults: &mut Faults) -> Option<OutputS
     Some(OutputSpec {
         name: name?,
         activation: activation?,
+        activation_is_said: output.value.get("post_processing_function").is_some(),
         classes,
         threshold: threshold(properties),
         channels,

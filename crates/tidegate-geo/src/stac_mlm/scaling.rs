@@ -1,5 +1,7 @@
 //! How raw pixel values become the model's: `value_scaling`.
 
+use serde_json::{Value, json};
+
 use super::reader::{Faults, Node};
 
 /// A kind of value scaling, by the table "Value Scaling Object" of the MLM extension.
@@ -53,6 +55,20 @@ impl Scaling {
             Self::Scale { value: divisor } => value / divisor,
         }
     }
+
+    /// As the extension writes it. Nothing is an offset of nothing: the schema has no word for a band left as it is.
+    pub fn to_json(self) -> Value {
+        match self {
+            Self::None => json!({"type": "offset", "value": 0}),
+            Self::MinMax { min, max } => json!({"type": "min-max", "minimum": min, "maximum": max}),
+            Self::ZScore { mean, stddev } => json!({"type": "z-score", "mean": mean, "stddev": stddev}),
+            Self::Clip { min, max } => json!({"type": "clip", "minimum": min, "maximum": max}),
+            Self::ClipMin { min } => json!({"type": "clip-min", "minimum": min}),
+            Self::ClipMax { max } => json!({"type": "clip-max", "maximum": max}),
+            Self::Offset { value } => json!({"type": "offset", "value": value}),
+            Self::Scale { value } => json!({"type": "scale", "value": value}),
+        }
+    }
 }
 
 /// One scaling per band: absent means none, one entry stands for all.
@@ -75,7 +91,7 @@ pub(super) fn read(input: &Node<'_>, n_bands: usize, faults: &mut Faults) -> Opt
 
 fn read_entry(node: &Node<'_>, faults: &mut Faults) -> Option<Scaling> {
     // The extension writes `type: null` for a band that needs none.
-    if node.value.is_null() || node.value.get("type").is_some_and(serde_json::Value::is_null) {
+    if node.value.is_null() || node.value.get("type").is_some_and(Value::is_null) {
         return Some(Scaling::None);
     }
     let kind = faults.required_text(

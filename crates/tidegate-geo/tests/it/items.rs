@@ -32,16 +32,8 @@ fn a_valid_item_is_read_whole() {
     assert_eq!(item.assets[1].href, "https://example.org/t.png");
 }
 
-/// The item with `value` at `pointer`; a pointer that ends in a new key adds it.
 fn changed(pointer: &str, value: Value) -> Value {
-    let mut json = item_json(256);
-    let (parent, key) = pointer.rsplit_once('/').unwrap();
-    let parent = json.pointer_mut(parent).unwrap_or_else(|| panic!("no parent of {pointer}"));
-    match parent {
-        Value::Array(values) => values[key.parse::<usize>().unwrap()] = value,
-        parent => parent[key.replace("~1", "/")] = value,
-    }
-    json
+    crate::support::changed(item_json(256), pointer, value)
 }
 
 const INPUT: &str = "/properties/mlm:input/0";

@@ -12,3 +12,4 @@ mod outputs;
 mod real_data;
 mod segments;
 mod support;
+mod validation;

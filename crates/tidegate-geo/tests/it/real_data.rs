@@ -1,24 +1,11 @@
 //! The items and imagery kept beside the repository; each test says in one line when it was skipped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use tidegate_geo::{CrsUnit, Image, ImageLimits, ModelItem, Placement, SegmentOptions, decode, resolve_href};
 
-use crate::support::{item_json, reddish, segment_by_pixel};
-
-/// `path` in the test data, or `None` after saying so.
-fn test_data(path: &str) -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "only the environment knows where the test data is")]
-    let root = std::env::var_os("TIDEGATE_TEST_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("skipped: {} is not there (set TIDEGATE_TEST_DATA)", path.display());
-    None
-}
+use crate::support::{item_json, reddish, segment_by_pixel, test_data};
 
 fn read_item(path: &Path) -> ModelItem {
     let json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();

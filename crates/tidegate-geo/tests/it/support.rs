@@ -1,5 +1,7 @@
 //! What several test modules share: a minimal item, synthetic images, and models that are a function of one pixel.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 use tidegate_core::Tensor;
 use tidegate_geo::{Image, ModelItem, RunFault, SegmentOptions, Segmentation, segment};
@@ -86,4 +88,45 @@ pub fn reddish([red, green, _]: [f32; 3]) -> f32 {
 pub fn segment_by_pixel(image: &Image, item: &ModelItem, options: &SegmentOptions) -> Segmentation {
     let mut run = |tensor: Tensor| Ok::<_, RunFault>(pixel_model(&tensor, &[reddish]));
     segment(image, item, options, &mut run, &mut |_| {}).unwrap()
+}
+
+/// The item with `value` at `pointer`; a pointer that ends in a new key adds it.
+pub fn changed(mut json: Value, pointer: &str, value: Value) -> Value {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = json.pointer_mut(parent).unwrap_or_else(|| panic!("no parent of {pointer}"));
+    match parent {
+        Value::Array(values) => values[key.parse::<usize>().unwrap()] = value,
+        parent => parent[key.replace("~1", "/")] = value,
+    }
+    json
+}
+
+/// `path` in the test data, or `None` after saying so.
+pub fn test_data(path: &str) -> Option<PathBuf> {
+    let root = setting("TIDEGATE_TEST_DATA").map(PathBuf::from);
+    let path = root.unwrap_or_else(|| repository().join("../shared/data")).join(path);
+    found(path, "set TIDEGATE_TEST_DATA")
+}
+
+/// The Python of the tests (`scripts/install-python-tools.sh`), or `None` after saying so.
+pub fn python() -> Option<PathBuf> {
+    found(repository().join(".tools/python/bin/python"), "run scripts/install-python-tools.sh")
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[expect(clippy::disallowed_methods, reason = "only the environment knows where the test data is")]
+fn setting(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
+fn found(path: PathBuf, fix: &str) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(setting("CI").is_none_or(|ci| ci != "true"), "{} is not there; on CI it must be", path.display());
+    println!("skipped: {} is not there ({fix})", path.display());
+    None
 }

@@ -1,6 +1,6 @@
 //! The messages of `onnx.proto3` that matter here, by field number: the rest is skipped where it lies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, Seek};
 
 use tidegate_core::Dim;
@@ -23,8 +23,19 @@ pub(super) struct Model {
     pub(super) modes: BTreeSet<(String, String)>,
     /// Whether the file says by which versions of the operators to read it, as it must. Exporters write that last.
     pub(super) imports_operators: bool,
+    /// Versions of the operators by domain; empty is the standard one.
+    pub(super) opsets: BTreeMap<String, u64>,
+    pub(super) ir_version: u64,
+    /// What computes each value of the outermost graph.
+    pub(super) producers: HashMap<String, Producer>,
     /// Files that hold weights.
     pub(super) external_data: BTreeSet<String>,
+}
+
+/// A node, as far as one wants to follow a value back.
+pub(super) struct Producer {
+    pub(super) operator: String,
+    pub(super) first_input: String,
 }
 
 pub(super) struct ValueInfo {
@@ -46,10 +57,14 @@ pub(super) fn read_model<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Res
     let mut model = Model::default();
     while let Some((number, value)) = wire.next(end)? {
         match (number, value) {
+            (1, Value::Varint(version)) => model.ir_version = version,
             (7, Value::Bytes { end }) => read_graph(wire, end, 0, &mut model)?,
-            (8, Value::Bytes { .. }) => {
+            (8, Value::Bytes { end }) => {
                 model.imports_operators = true;
-                wire.skip(value)?;
+                let (domain, version) = read_opset(wire, end)?;
+                // Some exporters name a domain twice; the newer one holds.
+                let known = model.opsets.entry(domain).or_default();
+                *known = (*known).max(version);
             }
             // Local functions: their nodes are inlined by the runtime.
             (25, Value::Bytes { end }) => read_function(wire, end, &mut model)?,
@@ -57,6 +72,22 @@ pub(super) fn read_model<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Res
         }
     }
     Ok(model)
+}
+
+/// `OperatorSetIdProto`: domain and version. `ai.onnx` is another name of the standard domain.
+fn read_opset<R: BufRead + Seek>(wire: &mut Wire<R>, end: u64) -> Result<(String, u64), Fault> {
+    let mut opset = (String::new(), 0);
+    while let Some((number, value)) = wire.next(end)? {
+        match (number, value) {
+            (1, Value::Bytes { end }) => opset.0 = wire.text(end)?,
+            (2, Value::Varint(version)) => opset.1 = version,
+            _ => wire.skip(value)?,
+        }
+    }
+    if opset.0 == "ai.onnx" {
+        opset.0.clear();
+    }
+    Ok(opset)
 }
 
 /// `GraphProto`. Only the outermost graph's inputs, outputs and initializers are the model's.
@@ -115,8 +146,13 @@ fn read_node<R: BufRead + Seek>(
 ) -> Result<(), Fault> {
     let mut operator = Operator { domain: String::new(), name: String::new() };
     let mut mode = None;
+    let (mut first_input, mut outputs) = (None, vec![]);
     while let Some((number, value)) = wire.next(end)? {
         match (number, value) {
+            (1, Value::Bytes { end }) if depth == 0 && first_input.is_none() => {
+                first_input = Some(wire.text(end)?);
+            }
+            (2, Value::Bytes { end }) if depth == 0 => outputs.push(wire.text(end)?),
             (4, Value::Bytes { end }) => operator.name = wire.text(end)?,
             (5, Value::Bytes { end }) => mode = read_attribute(wire, end, depth, model)?.or(mode),
             (7, Value::Bytes { end }) => operator.domain = wire.text(end)?,
@@ -124,6 +160,10 @@ fn read_node<R: BufRead + Seek>(
         }
     }
     model.modes.extend(mode.map(|mode| (operator.name.clone(), mode)));
+    for output in outputs {
+        let first_input = first_input.clone().unwrap_or_default();
+        model.producers.insert(output, Producer { operator: operator.name.clone(), first_input });
+    }
     model.operators.insert(operator);
     Ok(())
 }

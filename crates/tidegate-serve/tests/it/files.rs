@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidegate_serve::{LoadError, Slot, SlotOptions};
+use tidegate_serve::{LoadError, Slot, SlotOptions, describe_onnx};
 
 use crate::support::{ONE_THREAD, SMALL, fixture, runtimes, spec};
 
@@ -118,4 +118,20 @@ fn a_version_that_fails_its_trial_run_is_not_loaded() {
         assert!(matches!(error, LoadError::WarmUp { .. }), "{error}");
         assert!(error.to_string().contains("trial run with inputs `x` [1]"), "{error}");
     }
+}
+
+#[test]
+fn a_file_says_what_it_takes_and_what_computes_its_answer() {
+    let example =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/refugee-camp/refugee-camp-detector.onnx");
+    let described = describe_onnx(&example).unwrap();
+    assert_eq!((described.ir_version, described.opset), (7, Some(13)));
+    assert_eq!(described.inputs[0].shape_text(), "[-1, 3, 256, 256]");
+    assert_eq!(described.outputs[0].0, "output");
+    assert_eq!(described.final_operator.as_deref(), Some("Sigmoid"));
+
+    let identity = describe_onnx(&fixture("identity-fp32.onnx")).unwrap();
+    assert_eq!(identity.final_operator, None, "nothing computes it");
+    let linear = describe_onnx(&fixture("linear.onnx")).unwrap();
+    assert!(["Gemm", "Add"].contains(&linear.final_operator.as_deref().unwrap()), "{linear:?}");
 }

@@ -1,10 +1,12 @@
 //! The command line: one file a command, each a thin face over the server's API or over [`crate::local`].
 
+mod activation;
 mod demo;
 mod deploy;
 mod model;
 mod predict;
 mod serve;
+mod stac;
 
 use std::process::ExitCode;
 
@@ -66,6 +68,9 @@ enum Command {
     Cancel(deploy::CommandArgs),
     /// Find what a model finds in an image: writes mask, overlay, probabilities and metadata
     Predict(predict::PredictArgs),
+    /// Check a model's STAC-MLM item, or write a first one
+    #[command(subcommand)]
+    Stac(stac::StacCommand),
     /// Print the settings in force, as a tidegate.toml
     Config(ConfigFlags),
 }
@@ -114,6 +119,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Resume(args) => deploy::command("resume", &args).await,
         Command::Cancel(args) => deploy::command("cancel", &args).await,
         Command::Predict(args) => predict::run(&args).await,
+        Command::Stac(command) => stac::run(&command),
         Command::Config(flags) => {
             say(Config::load(&flags)?.to_toml()?.trim_end());
             Ok(())

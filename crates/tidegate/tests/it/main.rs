@@ -11,6 +11,7 @@ mod cli;
 mod crash;
 mod lifecycle;
 mod predict;
+mod stac;
 mod support;
 
 /// Settings of the test run. Tests have no configuration file; these few variables are it.
