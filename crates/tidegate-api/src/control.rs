@@ -1,7 +1,7 @@
 //! How the API reaches the controller of deployments, which lives in the binary.
 
 use async_trait::async_trait;
-use tidegate_core::{DeploymentId, Environment, Model, SemVer, Version};
+use tidegate_core::{DeploymentId, Environment, Model, SemVer, StrategyKind, Version};
 use tidegate_delivery::StrategyConfig;
 use tidegate_store::{DeploymentRecord, StoreError};
 
@@ -58,6 +58,10 @@ pub enum CreateDeploymentError {
     InProgress { deployment_id: DeploymentId },
     #[error("version {version} already serves in this environment")]
     AlreadyServing { version: SemVer },
+    #[error(
+        "{strategy} compares with the version that serves, and none does here; deploy the first one by BlueGreen"
+    )]
+    NothingToCompare { strategy: StrategyKind },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

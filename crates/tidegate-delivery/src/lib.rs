@@ -4,8 +4,8 @@
 //! controller in the binary) commits each step and performs the effects it asks for. That is what lets a rollout be
 //! killed at any instruction and taken up again, and what lets a simulation replay it.
 //!
-//! Start reading at [`rollout::step`]. Strategies differ in the phases they pass through, not in the mechanism:
-//! BlueGreen is here, the others add phases to [`Phase`] and a case to [`StrategyConfig`].
+//! Start reading at [`rollout::step`]. Strategies differ in the phases they pass through, not in the mechanism: each has a
+//! case of [`StrategyConfig`] and, where it does not switch at once, a phase and a file under `rollout/step`.
 
 pub mod analysis;
 pub mod config;
@@ -17,9 +17,9 @@ pub use analysis::{
     Analysis, ArmSummary, CustomThreshold, LatencyHistogram, MetricVerdict, ShadowConfig, Thresholds,
     Verdict, analyse, compare_ab, compare_shadow,
 };
-pub use config::{BlueGreen, ConfigFault, StrategyConfig};
+pub use config::{ConfigFault, StrategyConfig};
 pub use gates::{GateLimits, LatencyRace, Score, Standard, Standing, judge_accuracy};
 pub use report::{Check, Measured, Override, ValidationReport};
 pub use rollout::{
-    Command, Effect, Event, EventKind, Observation, Outcome, Phase, Plan, Rollout, RouteChange, Work, step,
+    Command, Effect, Event, EventKind, Outcome, Phase, Plan, ReplicaHealth, Rollout, RouteChange, Work, step,
 };

@@ -27,8 +27,8 @@ impl StoreError {
         Self { doing, retryable: false, source: source.into() }
     }
 
-    /// For a race lost too often to go on; the caller may try again.
-    pub(crate) fn of_race(doing: &'static str, what: &'static str) -> Self {
+    /// For what passes by itself, such as a race lost too often to go on; the caller may try again.
+    pub fn of_race(doing: &'static str, what: &'static str) -> Self {
         Self { doing, retryable: true, source: what.into() }
     }
 }

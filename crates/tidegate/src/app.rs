@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SystemClock, system_ids};
 use crate::config::{Config, mask_password};
-use crate::controller::{Controller, ControllerParts, ControllerSettings, Placement};
+use crate::controller::{Controller, ControllerSettings, Ledger, Limits, Performer, Placement};
 use crate::{inference_log, listener};
 
 const MIB: u64 = 1024 * 1024;
@@ -170,23 +170,23 @@ fn new_controller(
     clock: &Arc<dyn Clock>,
     ids: &Arc<IdSource>,
 ) -> Controller {
-    let parts = ControllerParts {
-        store: Arc::clone(store),
-        artifacts: Arc::clone(artifacts),
-        server: Arc::clone(server),
-        placement: Arc::clone(placement),
-        clock: Arc::clone(clock),
-        ids: Arc::clone(ids),
-    };
+    let limits = Limits { max_artifact_bytes: config.artifacts.max_artifact_mib * MIB };
+    let hands = Performer::new(
+        Arc::clone(store),
+        Arc::clone(artifacts),
+        Arc::clone(server),
+        Arc::clone(placement),
+        limits,
+    );
     let holder: tidegate_core::RequestId = ids.next(clock.now());
     let settings = ControllerSettings {
         holder: format!("process-{holder}"),
         max_concurrent: config.deployments.max_concurrent.max(1),
         lease: Duration::from_secs(config.deployments.lease_s.max(1)),
         require_approval: config.deployments.require_approval.clone(),
-        max_artifact_bytes: config.artifacts.max_artifact_mib * MIB,
     };
-    Controller::new(parts, settings)
+    let ledger = Arc::clone(store) as Arc<dyn Ledger>;
+    Controller::new(ledger, Arc::new(hands), Arc::clone(clock), Arc::clone(ids), settings)
 }
 
 fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Settings> {

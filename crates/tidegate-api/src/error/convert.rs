@@ -270,6 +270,9 @@ impl From<CreateDeploymentError> for ApiError {
                 Self::new(ErrorCode::Conflict, format!("{error}; there is nothing to do"))
                     .with_detail("version", error.to_string())
             }
+            CreateDeploymentError::NothingToCompare { .. } => {
+                Self::new(ErrorCode::Conflict, error.to_string()).with_detail("strategy", error.to_string())
+            }
             CreateDeploymentError::Store(error) => error.into(),
         }
     }

@@ -66,10 +66,10 @@ async fn every_refusal_has_the_shape_and_names_the_field() {
             Method::POST,
             deploy,
             json,
-            r#"{"modelId": "m", "strategy": "Rolling"}"#,
+            r#"{"modelId": "m", "strategy": "Rolling", "strategyConfig": {"batchSize": 0}}"#,
             400,
             "VALIDATION_ERROR",
-            "strategy",
+            "strategyConfig.batchSize",
         ),
         (
             Method::POST,

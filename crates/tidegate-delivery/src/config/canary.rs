@@ -4,10 +4,8 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Stages;
-use super::blue_green::WEEK;
 use super::reader::Reader;
-use crate::analysis::Thresholds;
+use super::stages::{KEEP_PREVIOUS, MAX_SAMPLES, Stages, WEEK};
 
 /// The new version takes a growing share; it must be shown good enough on each step before the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,60 +15,37 @@ pub struct Canary {
     pub steps: Vec<u32>,
     /// How long a step may go without a verdict before the rollout is rolled back.
     pub progress_deadline: SignedDuration,
-    pub thresholds: Thresholds,
 }
 
 const DEFAULT_STEPS: [u32; 4] = [10, 25, 50, 100];
 const DEFAULT_PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_hours(1);
-const DEFAULT_MINIMUM_SAMPLES: u64 = 100;
-const MAX_SAMPLES: u64 = 1_000_000_000;
 
 impl Canary {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let stages = Stages::read(reader, "keepPreviousDuration");
+        let mut stages = Stages::read(reader, KEEP_PREVIOUS);
         let steps = read_steps(reader);
         let earliest = stages.monitoring_duration;
         let deadline = reader.duration("progressDeadline", earliest, WEEK);
-        let mut thresholds = Thresholds {
-            minimum_samples: DEFAULT_MINIMUM_SAMPLES,
-            // Each step but the last, which has nothing to compare with, starts counting afresh.
-            windows: u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_sub(1).max(1),
-            ..Thresholds::default()
-        };
         if let Some(samples) = reader.count("minimumSamples", 1, MAX_SAMPLES) {
-            thresholds.minimum_samples = samples;
+            stages.thresholds.minimum_samples = samples;
         }
-        reader.object("rollbackThresholds", |reader| read_thresholds(reader, &mut thresholds));
+        // Each step starts counting afresh; the last one is the switch with its watch.
+        stages.thresholds.windows = u32::try_from(steps.len()).unwrap_or(u32::MAX).max(1);
         let progress_deadline = deadline.unwrap_or(DEFAULT_PROGRESS_DEADLINE.max(earliest * 2));
-        Self { stages, steps, progress_deadline, thresholds }
+        Self { stages, steps, progress_deadline }
+    }
+
+    /// The candidate's share of the traffic on a step, in percent; past the last step it is the whole.
+    pub fn share_of_step(&self, step: usize) -> u32 {
+        self.steps.get(step).copied().unwrap_or(100)
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let mut json = self.stages.to_json("keepPreviousDuration");
+        let mut json = self.stages.to_json(KEEP_PREVIOUS);
         json["steps"] = json!(self.steps);
         json["progressDeadline"] = json!(self.progress_deadline.to_string());
-        json["minimumSamples"] = json!(self.thresholds.minimum_samples);
-        json["rollbackThresholds"] = json!({
-            "accuracyDrop": self.thresholds.accuracy_drop,
-            "latencyIncrease": self.thresholds.latency_increase,
-            "errorRateIncrease": self.thresholds.error_rate_increase,
-        });
+        json["minimumSamples"] = json!(self.stages.thresholds.minimum_samples);
         json
-    }
-}
-
-fn read_thresholds(reader: &mut Reader<'_>, thresholds: &mut Thresholds) {
-    if let Some(drop) = reader.number("accuracyDrop", 0.0, 1.0) {
-        thresholds.accuracy_drop = drop;
-    }
-    if let Some(increase) = reader.number("latencyIncrease", 1.0, 1000.0) {
-        thresholds.latency_increase = increase;
-    }
-    if let Some(increase) = reader.number("errorRateIncrease", 0.0, 1.0) {
-        thresholds.error_rate_increase = increase;
-    }
-    if reader.get("driftScore").is_some() {
-        reader.fault("driftScore", "drift is not judged in this release; leave it out");
     }
 }
 

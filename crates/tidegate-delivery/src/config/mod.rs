@@ -3,18 +3,25 @@
 //! Every key has a default; an unknown key or a value out of range is refused with the field named, before anything
 //! happens. Durations are ISO 8601 (`PT5M`); `5m` is accepted too. One file a strategy; reading values is in `reader`.
 
+mod ab_testing;
 mod blue_green;
 mod canary;
 mod reader;
+mod rolling;
+mod shadow;
+mod stages;
 
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidegate_core::StrategyKind;
 
+pub use ab_testing::AbTesting;
 pub use blue_green::BlueGreen;
 pub use canary::Canary;
 use reader::Reader;
+pub use rolling::Rolling;
+pub use shadow::Shadowing;
+pub use stages::Stages;
 
 /// What is wrong with one key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +35,11 @@ pub struct ConfigFault {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "strategy")]
 pub enum StrategyConfig {
-    BlueGreen(BlueGreen),
     Canary(Canary),
+    BlueGreen(BlueGreen),
+    ABTesting(AbTesting),
+    Shadow(Shadowing),
+    Rolling(Rolling),
 }
 
 impl StrategyConfig {
@@ -37,12 +47,11 @@ impl StrategyConfig {
     pub fn parse(kind: StrategyKind, config: &Map<String, Value>) -> Result<Self, Vec<ConfigFault>> {
         let mut reader = Reader::new(config);
         let parsed = match kind {
-            StrategyKind::BlueGreen => Self::BlueGreen(BlueGreen::read(&mut reader)),
             StrategyKind::Canary => Self::Canary(Canary::read(&mut reader)),
-            other => {
-                let message = format!("{other} is not available in this release; use BlueGreen or Canary");
-                return Err(vec![ConfigFault { field: "strategy".to_owned(), message }]);
-            }
+            StrategyKind::BlueGreen => Self::BlueGreen(BlueGreen::read(&mut reader)),
+            StrategyKind::ABTesting => Self::ABTesting(AbTesting::read(&mut reader)),
+            StrategyKind::Shadow => Self::Shadow(Shadowing::read(&mut reader)),
+            StrategyKind::Rolling => Self::Rolling(Rolling::read(&mut reader)),
         };
         reader.finish(kind)?;
         Ok(parsed)
@@ -50,59 +59,39 @@ impl StrategyConfig {
 
     pub fn kind(&self) -> StrategyKind {
         match self {
-            Self::BlueGreen(_) => StrategyKind::BlueGreen,
             Self::Canary(_) => StrategyKind::Canary,
+            Self::BlueGreen(_) => StrategyKind::BlueGreen,
+            Self::ABTesting(_) => StrategyKind::ABTesting,
+            Self::Shadow(_) => StrategyKind::Shadow,
+            Self::Rolling(_) => StrategyKind::Rolling,
         }
     }
 
     /// The whole configuration, defaults filled in, as the API writes it.
     pub fn to_json(&self) -> Value {
         match self {
-            Self::BlueGreen(config) => config.to_json(),
             Self::Canary(config) => config.to_json(),
+            Self::BlueGreen(config) => config.to_json(),
+            Self::ABTesting(config) => config.to_json(),
+            Self::Shadow(config) => config.to_json(),
+            Self::Rolling(config) => config.to_json(),
         }
     }
 
-    /// The candidate's share of the traffic on a step of the shift, in percent; a switch has one step, the whole.
-    pub fn share_of_step(&self, step: usize) -> u8 {
+    /// What every strategy takes, around its own way of moving traffic.
+    pub fn stages(&self) -> &Stages {
         match self {
-            Self::BlueGreen(_) => 100,
-            Self::Canary(config) => {
-                config.steps.get(step).and_then(|share| u8::try_from(*share).ok()).unwrap_or(100)
-            }
+            Self::Canary(config) => &config.stages,
+            Self::BlueGreen(config) => &config.stages,
+            Self::ABTesting(config) => &config.stages,
+            Self::Shadow(config) => &config.stages,
+            Self::Rolling(config) => &config.stages,
         }
     }
 
-    /// What every strategy takes: predictions before traffic, and how long loading, watching and keeping may take.
-    pub fn stages(&self) -> Stages {
-        match self {
-            Self::BlueGreen(config) => config.stages,
-            Self::Canary(config) => config.stages,
-        }
-    }
-}
-
-/// The stages that every strategy shares, around its own way of moving traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stages {
-    /// Predictions that must succeed before there is traffic.
-    pub smoke_test_samples: u32,
-    /// How long loading and warming up may take.
-    pub warmup_duration: SignedDuration,
-    /// How long the new version is watched: after a switch, or on each step.
-    pub monitoring_duration: SignedDuration,
-    /// How long the previous version stays loaded once the new one has all traffic and is no longer watched.
-    pub keep_previous_duration: SignedDuration,
-}
-
-impl Default for Stages {
-    fn default() -> Self {
-        Self {
-            smoke_test_samples: 100,
-            warmup_duration: SignedDuration::from_mins(2),
-            monitoring_duration: SignedDuration::from_mins(5),
-            keep_previous_duration: SignedDuration::from_mins(30),
-        }
+    /// Whether there must be a version to compare with: without one there is nothing to find out.
+    pub fn needs_previous(&self) -> bool {
+        matches!(self, Self::ABTesting(_) | Self::Shadow(_))
     }
 }
 
@@ -151,9 +140,63 @@ mod tests {
     }
 
     #[test]
-    fn a_strategy_that_is_not_built_yet_is_refused_by_name() {
-        let faults = StrategyConfig::parse(StrategyKind::Shadow, &Map::new()).unwrap_err();
-        assert_eq!(faults[0].field, "strategy");
+    fn every_strategy_has_defaults_and_reads_what_it_writes() {
+        let given = [
+            (StrategyKind::Canary, json!({"steps": [5, 20, 100], "minimumSamples": 7})),
+            (StrategyKind::BlueGreen, json!({"keepBlueDuration": "1h"})),
+            (
+                StrategyKind::ABTesting,
+                json!({"splitRatio": 0.3, "primaryMetric": "latency", "duration": "P1D", "stickyBy": "principal",
+                    "significanceLevel": 0.01, "minimumSamples": 50}),
+            ),
+            (
+                StrategyKind::Shadow,
+                json!({"shadowPercentage": 20, "comparisonSamples": 100, "predictionDifferenceThreshold": 0.2,
+                    "autoPromote": true, "progressDeadline": "PT2H"}),
+            ),
+            (StrategyKind::Rolling, json!({"batchSize": 3, "waitDuration": "PT10S", "maxFailures": 0})),
+        ];
+        for (kind, config) in given {
+            for config in [json!({}), config] {
+                let read = parse_as(kind, &config).unwrap();
+                assert_eq!(read.kind(), kind);
+                let written = read.to_json();
+                for (key, value) in config.as_object().unwrap() {
+                    assert!(
+                        key.ends_with("Duration") || key == "duration" || &written[key] == value,
+                        "{written}"
+                    );
+                }
+                assert_eq!(parse_as(kind, &written), Ok(read), "what the API writes reads back");
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_of_the_other_strategies_names_its_field() {
+        let cases = [
+            (StrategyKind::ABTesting, json!({"splitRatio": 1}), "splitRatio"),
+            (StrategyKind::ABTesting, json!({"primaryMetric": "profit"}), "primaryMetric"),
+            (StrategyKind::ABTesting, json!({"significanceLevel": 0}), "significanceLevel"),
+            (StrategyKind::ABTesting, json!({"stickyBy": "cookie"}), "stickyBy"),
+            (StrategyKind::ABTesting, json!({"duration": "P91D"}), "duration"),
+            (StrategyKind::Shadow, json!({"shadowPercentage": 0}), "shadowPercentage"),
+            (StrategyKind::Shadow, json!({"autoPromote": "yes"}), "autoPromote"),
+            (
+                StrategyKind::Shadow,
+                json!({"predictionDifferenceThreshold": 1.1}),
+                "predictionDifferenceThreshold",
+            ),
+            (StrategyKind::Shadow, json!({"canaryPercentage": 10}), "canaryPercentage"),
+            (StrategyKind::Rolling, json!({"batchSize": 0}), "batchSize"),
+            (StrategyKind::Rolling, json!({"maxFailures": -1}), "maxFailures"),
+            (StrategyKind::Rolling, json!({"progressDeadline": "PT1S"}), "progressDeadline"),
+        ];
+        for (kind, config, key) in cases {
+            let faults = parse_as(kind, &config).unwrap_err();
+            let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+            assert_eq!(fields, [format!("strategyConfig.{key}")], "{config}");
+        }
     }
 
     fn steps(config: &Value) -> Result<Vec<u32>, Vec<ConfigFault>> {

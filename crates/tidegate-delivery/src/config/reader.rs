@@ -46,6 +46,25 @@ impl<'a> Reader<'a> {
         read
     }
 
+    pub fn truth(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        if !value.is_boolean() {
+            self.fault(key, format!("must be true or false, got {value}"));
+        }
+        value.as_bool()
+    }
+
+    /// One of `words`, in lower case.
+    pub fn word(&mut self, key: &'static str, words: &[&'static str]) -> Option<&'static str> {
+        let value = self.get(key)?;
+        let said = value.as_str().unwrap_or_default();
+        let read = words.iter().find(|word| word.eq_ignore_ascii_case(said)).copied();
+        if read.is_none() {
+            self.fault(key, format!("must be one of {}, got {value}", words.join(", ")));
+        }
+        read
+    }
+
     /// A duration of `min` to `max`.
     pub fn duration(
         &mut self,

@@ -1,13 +1,18 @@
 //! The state machine of a deployment.
 //!
 //! ```text
-//!            (AwaitingApproval)            (Shifting)
-//!                   |                          |
-//! Pending -> Validating -> Loading -> SmokeTesting -> Watching -> KeepingPrevious -> Done
-//!                |            |            |             |               |            |
-//!                v            v            v             v               v            v
-//!             Failed       Failed       Failed       RolledBack      RolledBack   Restoring -> RolledBack
+//! Pending -> Validating -> (AwaitingApproval) -> Loading -> SmokeTesting -> [how traffic moves] -> Watching
+//!                                                                                                     |
+//!                                                               Done <- KeepingPrevious <-------------+
+//! how traffic moves:   Canary     Shifting (a step) -> Shifting (the next) -> ...
+//!                      ABTesting  Testing
+//!                      Shadow     Shadowing -> (AwaitingPromotion)
+//!                      Rolling    Rolling (a batch) -> Rolling (the next) -> ...
+//!                      BlueGreen  at once
 //! ```
+//!
+//! Before it has traffic a rollout ends as Failed; once it has, as RolledBack; by a person's wish, as Cancelled. A rollback
+//! of a finished one whose previous version was let go of passes through Restoring.
 //!
 //! [`step`] decides every (phase, event) pair and reads nothing but its arguments. The driver commits the new state and
 //! the route change in one transaction, then performs the [`Work`] of the new phase and sends its outcome back. Which
@@ -24,7 +29,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_core::route::BUCKETS;
 use tidegate_core::{
-    Arm, DeploymentId, DeploymentStatus, Environment, ModelId, Route, StickyBy, Timestamp, VersionId,
+    Arm, DeploymentId, DeploymentStatus, Environment, ModelId, Moved, ReplicaId, Route, Shadow,
+    ShadowSummary, StickyBy, Timestamp, VersionId,
 };
 
 use crate::analysis::ArmSummary;
@@ -104,21 +110,32 @@ pub enum Outcome {
     },
     /// What the candidate has answered since the switch, and what the previous version had answered until then.
     Observed {
-        candidate: Observation,
-        previous: Observation,
+        candidate: ArmSummary,
+        previous: ArmSummary,
     },
     /// What both versions have answered since the step began.
     Compared {
         baseline: ArmSummary,
         candidate: ArmSummary,
     },
+    /// How the candidate's answers to copies compare with those that callers were sent.
+    Mirrored(ShadowSummary),
+    /// How the replicas are, and what both versions have answered since the first of them moved.
+    Inspected {
+        replicas: Vec<ReplicaHealth>,
+        baseline: ArmSummary,
+        candidate: ArmSummary,
+    },
 }
 
-/// Requests that reached the candidate, and those of them that it failed (a caller's bad input is not its failure).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observation {
-    pub requests: u64,
-    pub failures: u64,
+/// A live replica, as it reports itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaHealth {
+    pub id: ReplicaId,
+    /// Whether it answers with the candidate.
+    pub serves_candidate: bool,
+    /// Why it cannot, in its own words.
+    pub fault: Option<String>,
 }
 
 /// What a person asks of a running deployment.
@@ -169,8 +186,12 @@ pub enum RouteChange {
     Warm(VersionId),
     /// Let go of a version that has no traffic.
     Cool(VersionId),
-    /// `share` percent of the traffic to the candidate, the rest to the previous version.
-    Split { previous: VersionId, candidate: VersionId, share: u8 },
+    /// `weight` of [`BUCKETS`] of the traffic to the candidate, the rest to the previous version.
+    Split { previous: VersionId, candidate: VersionId, weight: u32, sticky_by: StickyBy },
+    /// Copies of `share` of [`BUCKETS`] of the requests to the candidate, which is warm; traffic stays.
+    Mirror { candidate: VersionId, share: u32 },
+    /// These replicas answer with the candidate, the others go on as they are.
+    Move { candidate: VersionId, replicas: Vec<ReplicaId> },
     /// All traffic to one version (or to none), at once; keep at most one other warm.
     Switch { to: Option<VersionId>, keep_warm: Option<VersionId> },
 }
@@ -190,21 +211,33 @@ impl RouteChange {
             sticky_by: StickyBy::default(),
         });
         route.generation += 1;
+        // Copies and moved replicas are of the change that asked for them, and end with the next one.
+        (route.shadow, route.moved) = (None, None);
         match self {
             Self::Warm(version) => {
                 route.warm = vec![version.clone()];
                 route.warm.retain(|warm| route.arms.iter().all(|arm| arm.version_id != *warm));
             }
             Self::Cool(version) => route.warm.retain(|warm| warm != version),
-            Self::Split { previous, candidate, share } => {
+            Self::Split { previous, candidate, weight, sticky_by } => {
                 route.deployment_id = plan.deployment_id.clone();
-                let weight = u32::from(*share) * (BUCKETS / 100);
                 // The candidate last: growing it moves callers only towards it.
                 route.arms = vec![
                     Arm { version_id: previous.clone(), weight: BUCKETS - weight },
-                    Arm { version_id: candidate.clone(), weight },
+                    Arm { version_id: candidate.clone(), weight: *weight },
                 ];
                 route.warm.clear();
+                route.sticky_by = *sticky_by;
+            }
+            Self::Mirror { candidate, share } => {
+                route.deployment_id = plan.deployment_id.clone();
+                route.warm = vec![candidate.clone()];
+                route.shadow = Some(Shadow { version_id: candidate.clone(), share: *share });
+            }
+            Self::Move { candidate, replicas } => {
+                route.deployment_id = plan.deployment_id.clone();
+                route.warm = vec![candidate.clone()];
+                route.moved = Some(Moved { version_id: candidate.clone(), replicas: replicas.clone() });
             }
             Self::Switch { to, keep_warm } => {
                 route.deployment_id = plan.deployment_id.clone();

@@ -2,9 +2,11 @@
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use tidegate_core::{DeploymentStatus, Timestamp, VersionId};
+use tidegate_core::route::BUCKETS;
+use tidegate_core::{DeploymentStatus, ReplicaId, Timestamp, VersionId};
 
 use super::Plan;
+use crate::config::StrategyConfig;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase")]
@@ -25,6 +27,35 @@ pub enum Phase {
         step: usize,
         since: Timestamp,
         /// Without a verdict by then, the rollout is rolled back.
+        deadline: Timestamp,
+    },
+    /// Callers are split between both versions until one has won.
+    Testing {
+        since: Timestamp,
+        /// After which there is no winner.
+        deadline: Timestamp,
+    },
+    /// The candidate runs copies of requests; no traffic.
+    Shadowing {
+        since: Timestamp,
+        /// Without a verdict by then, the version is let go of.
+        deadline: Timestamp,
+    },
+    /// The copies were answered well; a person decides whether the candidate takes the traffic.
+    AwaitingPromotion { until: Timestamp },
+    /// The replicas move to the candidate in batches.
+    Rolling {
+        /// Those that were told to move, in that order.
+        moved: Vec<ReplicaId>,
+        /// Live replicas when it was last looked.
+        n_replicas: u32,
+        /// Looks that found a moved replica unhealthy.
+        failures: u32,
+        /// Since when both versions are compared.
+        began: Timestamp,
+        /// When the present batch moved, or was last looked at.
+        since: Timestamp,
+        /// Without a healthy batch by then, the rollout is rolled back.
         deadline: Timestamp,
     },
     /// The candidate has all traffic; the previous version is warm.
@@ -68,6 +99,17 @@ pub enum Work {
         candidate: VersionId,
         since: Timestamp,
     },
+    /// Report now and then how the candidate's answers to copies compare since then.
+    Mirror {
+        candidate: VersionId,
+        since: Timestamp,
+    },
+    /// Report now and then how the replicas are, and what both versions answered since then.
+    Inspect {
+        baseline: VersionId,
+        candidate: VersionId,
+        since: Timestamp,
+    },
 }
 
 impl Phase {
@@ -75,10 +117,13 @@ impl Phase {
         match self {
             Self::Pending => DeploymentStatus::Pending,
             Self::Validating => DeploymentStatus::Validating,
-            Self::AwaitingApproval => DeploymentStatus::AwaitingApproval,
+            Self::AwaitingApproval | Self::AwaitingPromotion { .. } => DeploymentStatus::AwaitingApproval,
             Self::Loading { .. }
             | Self::SmokeTesting
             | Self::Shifting { .. }
+            | Self::Testing { .. }
+            | Self::Shadowing { .. }
+            | Self::Rolling { .. }
             | Self::Watching { .. }
             | Self::Restoring { .. } => DeploymentStatus::Deploying,
             Self::KeepingPrevious { .. } | Self::Done => DeploymentStatus::Active,
@@ -96,6 +141,10 @@ impl Phase {
             Self::Loading { .. } => "Loading",
             Self::SmokeTesting => "SmokeTesting",
             Self::Shifting { .. } => "Shifting",
+            Self::Testing { .. } => "Testing",
+            Self::Shadowing { .. } => "Shadowing",
+            Self::AwaitingPromotion { .. } => "AwaitingPromotion",
+            Self::Rolling { .. } => "Rolling",
             Self::Watching { .. } => "Watching",
             Self::KeepingPrevious { .. } => "KeepingPrevious",
             Self::Done => "Done",
@@ -118,7 +167,9 @@ impl Phase {
             Self::Loading { .. } => 20,
             Self::SmokeTesting => 30,
             // Half of the bar is the shift of traffic.
-            Self::Shifting { .. } => 30 + self.traffic_percentage(plan) / 2,
+            Self::Shifting { .. } | Self::Rolling { .. } => 30 + self.traffic_percentage(plan) / 2,
+            Self::Testing { .. } | Self::Shadowing { .. } => 50,
+            Self::AwaitingPromotion { .. } => 70,
             Self::Watching { .. } => 80,
             Self::Restoring { .. } => 90,
             _ => 100,
@@ -128,7 +179,18 @@ impl Phase {
     /// The candidate's share of the traffic, in percent.
     pub fn traffic_percentage(&self, plan: &Plan) -> u8 {
         match self {
-            Self::Shifting { step, .. } => plan.strategy.share_of_step(*step),
+            Self::Shifting { step, .. } => match &plan.strategy {
+                StrategyConfig::Canary(canary) => percent(canary.share_of_step(*step)),
+                _ => 0,
+            },
+            Self::Testing { .. } => match &plan.strategy {
+                StrategyConfig::ABTesting(test) => percent(test.weight / (BUCKETS / 100)),
+                _ => 0,
+            },
+            Self::Rolling { moved, n_replicas, .. } => {
+                let n_moved = u32::try_from(moved.len()).unwrap_or(u32::MAX);
+                percent(n_moved.saturating_mul(100) / (*n_replicas).max(1))
+            }
             Self::Watching { .. } | Self::KeepingPrevious { .. } | Self::Done | Self::Restoring { .. } => 100,
             _ => 0,
         }
@@ -147,8 +209,13 @@ impl Phase {
         match self {
             Self::Loading { deadline }
             | Self::Restoring { deadline, .. }
-            | Self::Shifting { deadline, .. } => Some(*deadline),
-            Self::Watching { until } | Self::KeepingPrevious { until } => Some(*until),
+            | Self::Shifting { deadline, .. }
+            | Self::Testing { deadline, .. }
+            | Self::Shadowing { deadline, .. }
+            | Self::Rolling { deadline, .. } => Some(*deadline),
+            Self::Watching { until }
+            | Self::KeepingPrevious { until }
+            | Self::AwaitingPromotion { until } => Some(*until),
             _ => None,
         }
     }
@@ -158,10 +225,15 @@ impl Phase {
         match self {
             Self::Loading { deadline }
             | Self::Restoring { deadline, .. }
-            | Self::Shifting { deadline, .. } => {
-                *deadline += by;
+            | Self::Shifting { deadline, .. }
+            | Self::Testing { deadline, .. }
+            | Self::Shadowing { deadline, .. }
+            | Self::Rolling { deadline, .. } => *deadline += by,
+            Self::Watching { until }
+            | Self::KeepingPrevious { until }
+            | Self::AwaitingPromotion { until } => {
+                *until += by;
             }
-            Self::Watching { until } | Self::KeepingPrevious { until } => *until += by,
             _ => {}
         }
     }
@@ -174,11 +246,15 @@ impl Phase {
             Self::SmokeTesting => {
                 Some(Work::SmokeTest { version, samples: plan.strategy.stages().smoke_test_samples })
             }
-            Self::Shifting { since, .. } => plan.previous.clone().map(|previous| Work::Compare {
-                baseline: previous,
-                candidate: version,
-                since: *since,
-            }),
+            Self::Shifting { since, .. } | Self::Testing { since, .. } => {
+                let baseline = plan.previous.clone()?;
+                Some(Work::Compare { baseline, candidate: version, since: *since })
+            }
+            Self::Shadowing { since, .. } => Some(Work::Mirror { candidate: version, since: *since }),
+            Self::Rolling { began, .. } => {
+                let baseline = plan.previous.clone()?;
+                Some(Work::Inspect { baseline, candidate: version, since: *began })
+            }
             Self::Watching { .. } => Some(Work::Observe { version, previous: plan.previous.clone() }),
             Self::Restoring { .. } => {
                 plan.previous.clone().map(|previous| Work::AwaitLoaded { version: previous })
@@ -186,4 +262,8 @@ impl Phase {
             _ => None,
         }
     }
+}
+
+fn percent(share: u32) -> u8 {
+    u8::try_from(share.min(100)).unwrap_or(100)
 }

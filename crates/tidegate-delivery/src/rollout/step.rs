@@ -1,22 +1,22 @@
 //! One step: a state and an event give the next state and what it asks for.
 //!
-//! Here: what happens by itself. What people ask for is in `command`, growing traffic in `shift`.
+//! Here: the stages that every strategy shares. What people ask for is in `command`; how traffic moves, in a file a
+//! strategy; the watch after the switch in `watch`.
 
 mod command;
+mod rolling;
+mod shadow;
 mod shift;
+mod test;
+mod watch;
 
 use serde_json::{Value, json};
 use tidegate_core::{DeploymentId, Timestamp};
 
-use super::{Effect, Event, EventKind, Observation, Outcome, Phase, Rollout, RouteChange};
-use crate::config::Stages;
+use super::{Effect, Event, EventKind, Outcome, Phase, Rollout, RouteChange};
+use crate::analysis::Analysis;
+use crate::config::{Stages, StrategyConfig};
 use crate::report::{Override, ValidationReport};
-
-/// By how much more than the previous version's a candidate's failure rate may be, after a switch.
-const MAX_FAILURE_RATE_INCREASE: f64 = 0.01;
-
-/// Fewer failures than this decide nothing, however small the number of requests.
-const MIN_FAILURES: u64 = 3;
 
 /// Decides what `event` means for `rollout`. Pure; every pair is decided; what comes too late changes nothing.
 pub fn step(rollout: Rollout, event: Event) -> (Rollout, Vec<Effect>) {
@@ -69,13 +69,17 @@ impl Stepper {
         match self.rollout.phase.clone() {
             Phase::Loading { deadline } if self.at >= deadline => {
                 let limit = self.stages().warmup_duration;
-                self.fail(format!("the version was not loaded and warm within {limit}"));
+                self.fail(format!("the version was not loaded and warm within {limit}"), Value::Null);
             }
             Phase::Restoring { deadline, .. } if self.at >= deadline => {
                 let limit = self.stages().warmup_duration;
                 self.give_up_restoring(&format!("it was not loaded and warm within {limit}"));
             }
             Phase::Shifting { deadline, .. } if self.at >= deadline => self.step_overdue(),
+            Phase::Testing { deadline, .. } if self.at >= deadline => self.no_winner(),
+            Phase::Shadowing { deadline, .. } if self.at >= deadline => self.shadow_overdue(),
+            Phase::AwaitingPromotion { until } if self.at >= until => self.not_promoted(),
+            Phase::Rolling { deadline, .. } if self.at >= deadline => self.batch_overdue(),
             Phase::Watching { until } if self.at >= until => self.keep_previous(),
             Phase::KeepingPrevious { until } if self.at >= until => self.retire_previous(),
             _ => {}
@@ -101,20 +105,27 @@ impl Stepper {
                 self.record("loaded", &format!("loaded and warm: {detail}"), Value::Null);
             }
             (Phase::Loading { .. }, Outcome::LoadFailed { reason }) => {
-                self.fail(format!("the version did not load: {reason}"));
+                self.fail(format!("the version did not load: {reason}"), Value::Null);
             }
             (Phase::SmokeTesting, Outcome::SmokeTested { samples, fault: None }) => {
                 let tested = format!("smoke test passed on {samples} samples");
-                self.take_step(0, &tested, json!({"smokeTestSamples": samples}));
+                self.move_traffic(&tested, json!({"smokeTestSamples": samples}));
             }
             (Phase::SmokeTesting, Outcome::SmokeTested { fault: Some(fault), .. }) => {
-                self.fail(format!("the smoke test failed: {fault}"));
+                self.fail(format!("the smoke test failed: {fault}"), Value::Null);
             }
             (Phase::Watching { .. }, Outcome::Observed { candidate, previous }) => {
-                self.observed(candidate, previous);
+                self.observed(&candidate, previous);
             }
             (Phase::Shifting { .. }, Outcome::Compared { baseline, candidate }) => {
                 self.compared(&baseline, &candidate);
+            }
+            (Phase::Testing { .. }, Outcome::Compared { baseline, candidate }) => {
+                self.tested(&baseline, &candidate);
+            }
+            (Phase::Shadowing { .. }, Outcome::Mirrored(summary)) => self.mirrored(&summary),
+            (Phase::Rolling { .. }, Outcome::Inspected { replicas, baseline, candidate }) => {
+                self.inspected(&replicas, &baseline, &candidate);
             }
             (Phase::Restoring { cause, .. }, Outcome::Loaded { .. }) => self.roll_back(cause, json!({})),
             (Phase::Restoring { .. }, Outcome::LoadFailed { reason }) => self.give_up_restoring(&reason),
@@ -160,6 +171,23 @@ impl Stepper {
         self.publish(RouteChange::Warm(self.rollout.plan.candidate.clone()));
     }
 
+    /// Begins to move traffic in the strategy's way. The first version of all has nothing to be compared with, so it takes
+    /// everything at once.
+    fn move_traffic(&mut self, why: &str, evidence: Value) {
+        let plan = &self.rollout.plan;
+        match (&plan.strategy, &plan.previous) {
+            (strategy, None) if strategy.needs_previous() => {
+                let kind = strategy.kind();
+                self.fail(format!("there is no running version, which {kind} compares with"), evidence);
+            }
+            (StrategyConfig::BlueGreen(_), _) | (_, None) => self.switch(why, evidence),
+            (StrategyConfig::Canary(_), Some(_)) => self.take_step(0, why, evidence),
+            (StrategyConfig::ABTesting(_), Some(_)) => self.begin_test(why, evidence),
+            (StrategyConfig::Shadow(_), Some(_)) => self.begin_shadow(why, evidence),
+            (StrategyConfig::Rolling(_), Some(_)) => self.begin_rolling(why, evidence),
+        }
+    }
+
     /// All traffic to the candidate. `why` says what led here.
     fn switch(&mut self, why: &str, evidence: Value) {
         let plan = &self.rollout.plan;
@@ -178,27 +206,6 @@ impl Stepper {
             "{why}; all traffic goes to the new version, watched for {watch}, the previous one is warm"
         );
         self.record("switched", &message, evidence);
-    }
-
-    /// Rolls back on evidence: the lower end of the candidate's interval lies above what the previous version's allows.
-    fn observed(&mut self, seen: Observation, previous: Observation) {
-        let (lower, _) = wilson_interval(seen);
-        let tolerated = MAX_FAILURE_RATE_INCREASE + wilson_interval(previous).1;
-        if seen.failures < MIN_FAILURES || lower <= tolerated {
-            return;
-        }
-        let cause = format!(
-            "the new version failed {} of {} requests, the previous one {} of {}: more than {:.1} % with 95 % confidence",
-            seen.failures,
-            seen.requests,
-            previous.failures,
-            previous.requests,
-            tolerated * 100.0
-        );
-        let evidence = json!({
-            "candidate": seen, "previous": previous, "failureRateLowerBound": lower, "tolerated": tolerated,
-        });
-        self.roll_back(cause, evidence);
     }
 
     fn keep_previous(&mut self) {
@@ -232,9 +239,9 @@ impl Stepper {
     }
 
     /// Ends a deployment whose candidate has no traffic yet.
-    fn fail(&mut self, cause: String) {
+    fn fail(&mut self, cause: String, evidence: Value) {
         self.release_candidate();
-        self.record("failed", &cause, Value::Null);
+        self.record("failed", &cause, evidence);
         self.rollout.phase = Phase::Failed { cause };
     }
 
@@ -250,8 +257,23 @@ impl Stepper {
     }
 
     fn release_candidate(&mut self) {
-        if matches!(self.rollout.phase, Phase::Loading { .. } | Phase::SmokeTesting) {
+        let is_beside = matches!(
+            self.rollout.phase,
+            Phase::Loading { .. }
+                | Phase::SmokeTesting
+                | Phase::Shadowing { .. }
+                | Phase::AwaitingPromotion { .. }
+        );
+        if is_beside {
             self.publish(RouteChange::Cool(self.rollout.plan.candidate.clone()));
+        }
+    }
+
+    /// Says once why the phase does not move on.
+    fn hold(&mut self, message: &str, evidence: Value) {
+        if !self.rollout.is_held && self.rollout.paused_at.is_none() {
+            self.record("held", message, evidence);
+            self.rollout.is_held = true;
         }
     }
 
@@ -263,24 +285,13 @@ impl Stepper {
         self.effects.push(Effect::Record { kind, message: message.to_owned(), evidence });
     }
 
-    fn stages(&self) -> Stages {
+    fn stages(&self) -> &Stages {
         self.rollout.plan.strategy.stages()
     }
 }
 
-/// The ends of the 95 % score interval of a proportion (Wilson 1927; z = 1.645 on each side). Nothing seen counts as no
-/// failures: (0, 0).
-fn wilson_interval(seen: Observation) -> (f64, f64) {
-    const Z: f64 = 1.645;
-    if seen.requests == 0 {
-        return (0.0, 0.0);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    let (n, p) = (seen.requests as f64, seen.failures as f64 / seen.requests as f64);
-    let centre = p + Z * Z / (2.0 * n);
-    let margin = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    ((centre - margin) / scale, (centre + margin) / scale)
+fn evidence_of(analysis: &Analysis) -> Value {
+    json!({"analysis": analysis})
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Controller {
         for _ in 0..MAX_ATTEMPTS {
             let record = self.record(id).await?;
             let rollout = rollout_of(&record)?;
-            let route = self.store.routes.get(rollout.plan.environment, &rollout.plan.model_id).await?;
+            let route = self.ledger.route(rollout.plan.environment, &rollout.plan.model_id).await?;
             let Some(kind) = make_event(&rollout, route.as_ref()) else { return Ok(record) };
             let at = self.clock.now();
             let (stepped, effects) = step(rollout.clone(), Event { at, kind });
@@ -51,8 +51,8 @@ impl Controller {
                 return Ok(record);
             }
             let transition = transition(record, &stepped, &effects, route.as_ref(), fence, at);
-            match self.store.deployments.commit(&transition).await {
-                Ok(_) => {
+            match self.ledger.commit(&transition).await {
+                Ok(()) => {
                     self.committed(&transition).await;
                     return self.record(id).await;
                 }
@@ -65,7 +65,7 @@ impl Controller {
     }
 
     pub(super) async fn record(&self, id: &DeploymentId) -> Result<DeploymentRecord, ApplyError> {
-        self.store.deployments.get(id).await?.ok_or_else(|| ApplyError::NotFound(id.clone()))
+        self.ledger.deployment(id).await?.ok_or_else(|| ApplyError::NotFound(id.clone()))
     }
 
     /// Brings this process in line with what was committed, before anybody is told.
@@ -74,7 +74,7 @@ impl Controller {
             tracing::info!(deployment = %transition.record.id, kind = event.kind, "{}", event.message);
         }
         if let Some(route) = &transition.route {
-            self.placement.follow(route.environment, &route.model_id).await;
+            self.hands.follow(route.environment, &route.model_id).await;
         }
         self.changed.notify_waiters();
     }

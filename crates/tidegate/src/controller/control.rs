@@ -21,10 +21,13 @@ const COMMAND_WAIT: Duration = Duration::from_secs(30);
 impl DeploymentControl for Controller {
     async fn create(&self, new: NewDeployment) -> Result<DeploymentRecord, CreateDeploymentError> {
         let NewDeployment { model, version, environment, strategy, initiated_by } = new;
-        let route = self.store.routes.get(environment, &model.id).await?;
+        let route = self.ledger.route(environment, &model.id).await?;
         let previous = route.as_ref().and_then(serving);
         if previous.as_ref() == Some(&version.id) {
             return Err(CreateDeploymentError::AlreadyServing { version: version.version });
+        }
+        if previous.is_none() && strategy.needs_previous() {
+            return Err(CreateDeploymentError::NothingToCompare { strategy: strategy.kind() });
         }
         let now = self.clock.now();
         let plan = Plan {
@@ -71,7 +74,7 @@ impl DeploymentControl for Controller {
             ),
             evidence: json!({"by": initiated_by}),
         };
-        match self.store.deployments.create(&record, &[created]).await {
+        match self.ledger.create(&record, &[created]).await {
             Ok(()) => {}
             Err(CreateError::InProgress { deployment_id }) => {
                 return Err(CreateDeploymentError::InProgress { deployment_id });
@@ -142,9 +145,19 @@ fn why_not(rollout: &Rollout, by: &str, command: &DeploymentCommand) -> Option<S
             Some(format!("`{by}` asked for this deployment; somebody else must approve it"))
         }
         DeploymentCommand::Promote
-            if !matches!(rollout.phase, Phase::Shifting { .. } | Phase::Watching { .. }) =>
+            if !matches!(
+                rollout.phase,
+                Phase::Shifting { .. }
+                    | Phase::Testing { .. }
+                    | Phase::Shadowing { .. }
+                    | Phase::AwaitingPromotion { .. }
+                    | Phase::Rolling { .. }
+                    | Phase::Watching { .. }
+            ) =>
         {
-            Some(format!("the deployment is {phase}; it can be promoted while traffic shifts or is watched"))
+            Some(format!(
+                "the deployment is {phase}; it can be promoted while versions are compared or watched"
+            ))
         }
         DeploymentCommand::Pause if rollout.is_settled() => {
             Some(format!("the deployment is {status}: it is over"))
@@ -178,7 +191,7 @@ impl Controller {
                 record.status
             ));
         }
-        let newest = self.newest_of_pair(record).await?;
+        let newest = self.ledger.newest(&record.model_id, record.environment).await?;
         if let Some(newer) = newest.filter(|newest| newest.id != record.id && newest.status.in_progress()) {
             return refused(format!(
                 "deployment `{}` is in progress here; {what} or cancel that one",
@@ -186,7 +199,7 @@ impl Controller {
             ));
         }
         let rollout = rollout_of(record).map_err(command_error)?;
-        let route = self.store.routes.get(record.environment, &record.model_id).await?;
+        let route = self.ledger.route(record.environment, &record.model_id).await?;
         if still_serving(&rollout, route.as_ref()) {
             return Ok(());
         }
@@ -205,6 +218,7 @@ impl Controller {
                 return Ok(record);
             }
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = tokio::time::sleep(super::POLL_INTERVAL) => {}
             }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tidegate_core::{DeploymentId, Timestamp};
 use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
-use tidegate_serve::Slot;
 use tidegate_store::{DeploymentRecord, Fence};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, rollout_of};
+use super::hands::{Job, Reports};
 use super::{Controller, POLL_INTERVAL, RENEWALS_PER_LEASE};
 
 /// Outcomes that may wait for the driver: one per phase, and the observations of a slow store.
@@ -39,7 +39,8 @@ pub(super) async fn drive(
     let lease = format!("deployment/{id}");
     let Some(mut fence) = acquire(controller, &lease).await? else { return Ok(()) };
     let result = drive_held(controller, id, &mut fence, stop).await;
-    if let Err(error) = controller.store.leases.release(&lease, &fence.holder, fence.generation).await {
+    controller.hands.let_go(id);
+    if let Err(error) = controller.ledger.release(&lease, &fence.holder, fence.generation).await {
         tracing::debug!(%error, lease, "failed to release a lease; it runs out by itself");
     }
     result
@@ -52,8 +53,6 @@ async fn drive_held(
     stop: &CancellationToken,
 ) -> Result<(), ApplyError> {
     let (outcomes, mut inbox) = mpsc::channel::<(u64, Outcome)>(OUTCOME_BUFFER);
-    // Keeps the candidate loaded between the phases that need it, until the route names it.
-    let held: Arc<std::sync::Mutex<Option<Arc<Slot>>>> = Arc::default();
     let mut working: Option<Working> = None;
     loop {
         let changed = controller.changed.notified();
@@ -64,7 +63,7 @@ async fn drive_held(
         }
         if rollout.phase == Phase::AwaitingApproval {
             // That may take days; the version loads again when it is needed.
-            held.lock().expect("never held across a panic").take();
+            controller.hands.let_go(id);
         }
         if let Some(kind) = due_event(controller, &record, &rollout).await? {
             controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
@@ -72,20 +71,21 @@ async fn drive_held(
         }
         if working.as_ref().map(|working| working.epoch) != Some(rollout.epoch) {
             working = rollout.work().map(|work| {
-                let (controller, outcomes) = (Arc::clone(controller), outcomes.clone());
-                let (id, epoch, held) = (id.clone(), rollout.epoch, Arc::clone(&held));
-                let perform = async move { controller.perform(&id, work, epoch, &held, &outcomes).await };
-                Working { epoch, task: tokio::spawn(perform) }
+                let (hands, epoch) = (Arc::clone(&controller.hands), rollout.epoch);
+                let (job, reports) =
+                    (Job { deployment: id.clone(), work }, Reports::new(epoch, outcomes.clone()));
+                Working { epoch, task: tokio::spawn(async move { hands.perform(job, reports).await }) }
             });
         }
         tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
             Some((epoch, outcome)) = inbox.recv() => {
                 let kind = EventKind::Outcome { epoch, outcome };
                 controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
             }
             () = changed => {}
             () = tokio::time::sleep(until_wake(controller, &rollout)) => {}
-            () = stop.cancelled() => return Ok(()),
         }
         match acquire(controller, &fence.lease).await? {
             Some(renewed) if renewed.generation == fence.generation => {}
@@ -102,13 +102,13 @@ async fn due_event(
 ) -> Result<Option<EventKind>, ApplyError> {
     match rollout.phase {
         Phase::Pending => {
-            let ahead = controller.store.deployments.unsettled().await?;
+            let ahead = controller.ledger.unsettled().await?;
             let running =
                 ahead.iter().filter(|other| other.id < record.id && other.status.in_progress()).count();
             Ok((running < controller.settings.max_concurrent).then_some(EventKind::Start))
         }
         Phase::KeepingPrevious { .. } => {
-            let newest = controller.newest_of_pair(record).await?;
+            let newest = controller.ledger.newest(&record.model_id, record.environment).await?;
             if let Some(newer) = newest.filter(|newest| newest.id != record.id) {
                 return Ok(Some(EventKind::Superseded { by: newer.id }));
             }
@@ -126,7 +126,7 @@ async fn acquire(controller: &Controller, lease: &str) -> Result<Option<Fence>, 
     let holder = controller.settings.holder.clone();
     let now = controller.clock.now();
     let ttl = SignedDuration::try_from(controller.settings.lease).unwrap_or(SignedDuration::MAX);
-    let generation = controller.store.leases.acquire(lease, &holder, now, ttl).await?;
+    let generation = controller.ledger.acquire(lease, &holder, now, ttl).await?;
     Ok(generation.map(|generation| Fence { lease: lease.to_owned(), holder, generation }))
 }
 

@@ -4,28 +4,31 @@
 //! while that lease still has the generation under which it was taken. People's commands (rollback, cancel) are committed
 //! by whichever process receives them, against the revision that it read: a rollback does not wait for the driver.
 //!
-//! [`Controller::run`] finds deployments that nobody drives, [`drive`] takes one through, [`apply`] commits one event,
-//! [`work`] performs, [`Placement`] keeps the loaded models equal to the routes.
+//! [`Controller::run`] finds deployments that nobody drives, [`drive`] takes one through, [`apply`] commits one event. What
+//! is remembered is behind [`Ledger`], what is done to models and traffic behind [`Hands`]: with the simulation's own
+//! instead of the database and the [`Performer`], all of this runs in virtual time (`sim`).
 
 mod apply;
 mod control;
 mod drive;
-mod placement;
-mod validation;
-mod work;
+mod hands;
+mod ledger;
+mod performer;
+#[cfg(test)]
+mod sim;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_core::{Clock, DeploymentId, Environment, IdSource};
-use tidegate_serve::Server;
-use tidegate_store::{ArtifactStore, DeploymentFilter, DeploymentRecord, Page, Store, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use placement::Placement;
+pub use hands::Hands;
+pub use ledger::Ledger;
+pub use performer::{Limits, Performer, Placement};
 
 /// How often the store is looked at when nothing was notified.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,10 +37,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const RENEWALS_PER_LEASE: u32 = 5;
 
 pub struct Controller {
-    store: Arc<Store>,
-    artifacts: Arc<ArtifactStore>,
-    server: Arc<Server>,
-    placement: Arc<Placement>,
+    ledger: Arc<dyn Ledger>,
+    hands: Arc<dyn Hands>,
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
     settings: ControllerSettings,
@@ -56,25 +57,17 @@ pub struct ControllerSettings {
     pub lease: Duration,
     /// Where a deployment needs the approval of somebody other than its initiator.
     pub require_approval: Vec<Environment>,
-    /// The largest runnable artifact that validation lets pass, in bytes.
-    pub max_artifact_bytes: u64,
-}
-
-/// What the controller works with; all of it is shared with the API.
-pub struct ControllerParts {
-    pub store: Arc<Store>,
-    pub artifacts: Arc<ArtifactStore>,
-    pub server: Arc<Server>,
-    pub placement: Arc<Placement>,
-    pub clock: Arc<dyn Clock>,
-    pub ids: Arc<IdSource>,
 }
 
 impl Controller {
-    pub fn new(parts: ControllerParts, settings: ControllerSettings) -> Self {
-        let ControllerParts { store, artifacts, server, placement, clock, ids } = parts;
-        let (changed, driven) = (Notify::new(), Mutex::default());
-        Self { store, artifacts, server, placement, clock, ids, settings, changed, driven }
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        hands: Arc<dyn Hands>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<IdSource>,
+        settings: ControllerSettings,
+    ) -> Self {
+        Self { ledger, hands, clock, ids, settings, changed: Notify::new(), driven: Mutex::default() }
     }
 
     /// Drives every unsettled deployment that no other process holds, until told to stop; then lets go of its leases.
@@ -83,7 +76,7 @@ impl Controller {
         while !stop.is_cancelled() {
             // Registered before looking, so that a deployment created meanwhile is not missed until the next poll.
             let changed = self.changed.notified();
-            match self.store.deployments.unsettled().await {
+            match self.ledger.unsettled().await {
                 Ok(records) => {
                     for record in records {
                         self.spawn_driver(&drivers, record.id, &stop);
@@ -91,28 +84,16 @@ impl Controller {
                 }
                 Err(error) => tracing::warn!(%error, "failed to list unsettled deployments; trying again"),
             }
+            // In this order, so that a simulation repeats itself.
             tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
                 () = changed => {}
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
-                () = stop.cancelled() => {}
             }
         }
         drivers.close();
         drivers.wait().await;
-    }
-
-    /// The newest deployment of the same (model, environment), this one or a later.
-    async fn newest_of_pair(
-        &self,
-        record: &DeploymentRecord,
-    ) -> Result<Option<DeploymentRecord>, StoreError> {
-        let filter = DeploymentFilter {
-            model_id: Some(record.model_id.clone()),
-            environment: Some(record.environment),
-            ..DeploymentFilter::default()
-        };
-        let page = Page { limit: 1, offset: 0 };
-        Ok(self.store.deployments.list(&filter, page).await?.items.into_iter().next())
     }
 
     fn spawn_driver(self: &Arc<Self>, drivers: &TaskTracker, id: DeploymentId, stop: &CancellationToken) {

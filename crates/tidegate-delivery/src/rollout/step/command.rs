@@ -34,6 +34,11 @@ impl Stepper {
         let evidence = json!({"by": by});
         match self.rollout.phase {
             Phase::Shifting { step, .. } => self.take_step(step + 1, &why, evidence),
+            // What is left of the strategy is skipped; the watch is not.
+            Phase::Testing { .. }
+            | Phase::Shadowing { .. }
+            | Phase::AwaitingPromotion { .. }
+            | Phase::Rolling { .. } => self.switch(&why, evidence),
             Phase::Watching { .. } => {
                 self.record("promoted", &why, evidence);
                 self.keep_previous();
@@ -67,13 +72,17 @@ impl Stepper {
             | Phase::Validating
             | Phase::AwaitingApproval
             | Phase::Loading { .. }
-            | Phase::SmokeTesting => {
+            | Phase::SmokeTesting
+            | Phase::Shadowing { .. }
+            | Phase::AwaitingPromotion { .. } => {
                 self.release_candidate();
                 self.record("rolledBack", &format!("{cause}; the new version never had traffic"), evidence);
                 self.rollout.phase = Phase::RolledBack { cause };
             }
             // Both versions are loaded while traffic is split.
-            Phase::Shifting { .. } => self.roll_back(cause, evidence),
+            Phase::Shifting { .. } | Phase::Testing { .. } | Phase::Rolling { .. } => {
+                self.roll_back(cause, evidence);
+            }
             Phase::Watching { .. } | Phase::KeepingPrevious { .. } | Phase::Done => {
                 let previous = self.rollout.plan.previous.clone();
                 match previous.filter(|_| !previous_is_warm) {
@@ -103,8 +112,13 @@ impl Stepper {
             | Phase::Validating
             | Phase::AwaitingApproval
             | Phase::Loading { .. }
-            | Phase::SmokeTesting => self.release_candidate(),
-            Phase::Shifting { .. } | Phase::Watching { .. } => {
+            | Phase::SmokeTesting
+            | Phase::Shadowing { .. }
+            | Phase::AwaitingPromotion { .. } => self.release_candidate(),
+            Phase::Shifting { .. }
+            | Phase::Testing { .. }
+            | Phase::Rolling { .. }
+            | Phase::Watching { .. } => {
                 let to = self.rollout.plan.previous.clone();
                 self.publish(RouteChange::Switch { to, keep_warm: None });
             }

@@ -1,18 +1,19 @@
 //! The gates that a version passes before it gets traffic. Validating twice is harmless, and is done after a crash.
 
-use std::sync::Arc;
-
-use tidegate_core::VersionId;
+use tidegate_core::{DeploymentId, VersionId};
 use tidegate_delivery::ValidationReport;
 use tidegate_serve::Slot;
 
-use super::Controller;
+use super::Performer;
 use super::placement::PlaceError;
-use super::work::Held;
 
-impl Controller {
+impl Performer {
     /// The gates before traffic, in an order in which each makes sense only after the one before.
-    pub(super) async fn validate(&self, version_id: &VersionId, held: &Held) -> ValidationReport {
+    pub(super) async fn validate(
+        &self,
+        deployment: &DeploymentId,
+        version_id: &VersionId,
+    ) -> ValidationReport {
         let mut report = ValidationReport::default();
         let version = match self.store.versions.get(version_id).await {
             Ok(Some(version)) => version,
@@ -26,7 +27,7 @@ impl Controller {
             }
         };
         let artifact = &version.primary;
-        let limit = self.settings.max_artifact_bytes;
+        let limit = self.limits.max_artifact_bytes;
         let size = match artifact.size_bytes {
             bytes if bytes > limit => Err(format!("{bytes} bytes; at most {limit} are allowed")),
             bytes => Ok(format!("{bytes} bytes of at most {limit}")),
@@ -45,7 +46,7 @@ impl Controller {
                 return report;
             }
         };
-        *held.lock().expect("never held across a panic") = Some(Arc::clone(&slot));
+        self.hold(deployment, &slot);
         let schema = match &version.signature {
             Some(declared) if declared != slot.signature() => {
                 Err("the model's inputs and outputs differ from those registered".to_owned())

@@ -1,0 +1,23 @@
+//! The watch after the switch: the candidate has all traffic, the previous version is warm and answers nobody.
+
+use super::{Stepper, evidence_of};
+use crate::analysis::{ArmSummary, LatencyHistogram, Verdict, analyse};
+
+/// Where the previous version has answered nobody, the candidate is measured against one that has never failed.
+const NEVER_FAILED: u64 = 1_000_000_000;
+
+impl Stepper {
+    /// Rolls back on evidence. There is no other version in the same minutes any more, so only what holds still over
+    /// minutes is compared with what the previous one did before: failures and right answers, not latency.
+    pub(super) fn observed(&mut self, candidate: &ArmSummary, mut previous: ArmSummary) {
+        previous.latency = LatencyHistogram::default();
+        if previous.requests == 0 {
+            previous.requests = NEVER_FAILED;
+        }
+        let analysis = analyse(&previous, candidate, &self.stages().thresholds);
+        if analysis.verdict == Verdict::Fail {
+            let cause = format!("the new version is worse than the one before: {}", analysis.summary);
+            self.roll_back(cause, evidence_of(&analysis));
+        }
+    }
+}
