@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use tidegate_core::{Clock, Environment, IdSource, StrategyKind};
+use jiff::SignedDuration;
+use tidegate_core::{Clock, Environment, IdSource, ReplicaId, StrategyKind};
 use tidegate_serve::Server;
 use tidegate_store::{ArtifactStore, InferenceRecord, Store};
 use tokio::sync::mpsc;
@@ -52,6 +53,15 @@ pub struct AppState {
     pub readiness: Arc<Readiness>,
     /// Bounded; a full one sheds rows and counts them.
     pub inference_log: mpsc::Sender<InferenceRecord>,
+    pub replica: ThisReplica,
+}
+
+/// This process among those that share the database.
+#[derive(Clone, Debug)]
+pub struct ThisReplica {
+    pub id: ReplicaId,
+    /// How long after its last sign of life a replica counts as alive.
+    pub time_to_live: SignedDuration,
 }
 
 /// Limits and defaults of the API.

@@ -9,7 +9,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::context::Context;
-use crate::native::{deployments, feedback, health, inference, models, registration, server, versions};
+use crate::native::{
+    deployments, feedback, health, inference, models, registration, replicas, server, versions,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -58,6 +60,7 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(inference::batch))
         .routes(routes!(feedback::feedback))
         .routes(routes!(server::server))
+        .routes(routes!(replicas::list))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
 }

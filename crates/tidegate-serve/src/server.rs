@@ -120,6 +120,11 @@ impl Server {
         self.loads.get(version_id)
     }
 
+    /// Every slot that lives, in no particular order.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.loads.all()
+    }
+
     /// Who answers a request for a model, named by name or id. Between arms decides what the route goes by of the caller;
     /// `pin` asks for one loaded version whatever its weight.
     pub fn resolve(

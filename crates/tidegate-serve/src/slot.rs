@@ -1,9 +1,11 @@
 //! A slot: one loaded version, with its pool of sessions and what was measured while it warmed up.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, Signature, VersionId};
 
 use crate::batchable::{BatchOptions, Batching};
@@ -42,9 +44,13 @@ impl Default for SlotOptions {
     }
 }
 
+/// The life of the slot that is loaded next.
+static NEXT_LIFE: AtomicU64 = AtomicU64::new(1);
+
 /// A loaded version. Freed when the last `Arc` of it goes.
 pub struct Slot {
     spec: SlotSpec,
+    life: u64,
     runtime: &'static str,
     signature: Signature,
     idle: Mutex<Vec<Box<dyn Session>>>,
@@ -58,7 +64,8 @@ pub struct Slot {
 }
 
 /// What a slot has answered since it was loaded, warm-up not counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tally {
     /// Answered, failed ones included.
     pub requests: u64,
@@ -66,6 +73,24 @@ pub struct Tally {
     pub failures: u64,
     /// Of the model's runs that did not fail, without the time in the queue.
     pub latency: LatencyHistogram,
+}
+
+impl Tally {
+    /// Of both together, exactly.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.latency.merge(&other.latency);
+    }
+
+    /// What came after `earlier`, an older state of the same tally.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            failures: self.failures.saturating_sub(earlier.failures),
+            latency: self.latency.since(&earlier.latency),
+        }
+    }
 }
 
 impl Slot {
@@ -81,6 +106,7 @@ impl Slot {
             memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
         Ok(Self {
             spec,
+            life: NEXT_LIFE.fetch_add(1, Ordering::Relaxed),
             runtime: runtime.info().name,
             signature: sessions[0].signature().clone(),
             n_sessions: sessions.len(),
@@ -96,6 +122,11 @@ impl Slot {
 
     pub fn version_id(&self) -> &VersionId {
         &self.spec.version_id
+    }
+
+    /// Tells this loading from every other one in this process, of the same version too: its tally began at zero.
+    pub fn life(&self) -> u64 {
+        self.life
     }
 
     pub fn model_name(&self) -> &ModelName {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::SignedDuration;
-use tidegate_api::{AppState, DeploymentControl, Phase, Readiness, Settings};
-use tidegate_core::{Clock, IdSource};
+use tidegate_api::{AppState, DeploymentControl, Phase, Readiness, Settings, ThisReplica};
+use tidegate_core::{Clock, IdSource, ReplicaId};
 use tidegate_serve::{RuntimeOptions, Server, open_runtime};
-use tidegate_store::{ArtifactStore, Store};
+use tidegate_store::{ArtifactStore, Change, Store};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{SystemClock, system_ids};
 use crate::config::{Config, mask_password};
 use crate::controller::{Controller, ControllerSettings, Ledger, Limits, Performer, Placement};
-use crate::{inference_log, listener};
+use crate::fleet::{Fleet, Me};
+use crate::{fleet, inference_log, listener};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -58,15 +59,32 @@ impl RunningServer {
         let runtime = server.runtime();
         tracing::info!(runtime = runtime.name, version = runtime.version, "{}", runtime.reason);
 
+        let socket = listen(config.server.listen).await?;
+        let address = socket.local_addr()?;
+        let me = Me {
+            id: ids.next(clock.now()),
+            address: config.advertised_address(address),
+            started_at: clock.now(),
+            heartbeat: Duration::from_secs(config.replica.heartbeat_s),
+        };
+
         let cache_dir = config.data_dir.join("cache");
         let placement = Arc::new(Placement::new(
             Arc::clone(&store),
             Arc::clone(&artifacts),
             Arc::clone(&server),
             cache_dir.clone(),
+            me.id.clone(),
         ));
         let controller =
-            Arc::new(new_controller(config, &store, &artifacts, &server, &placement, &clock, &ids));
+            Arc::new(new_controller(config, &me.id, &store, &artifacts, &server, &placement, &clock, &ids));
+        let fleet = Arc::new(Fleet::new(
+            Arc::clone(&store),
+            Arc::clone(&server),
+            Arc::clone(&placement),
+            Arc::clone(&clock),
+            me.clone(),
+        ));
         let readiness = Arc::new(Readiness::default());
         let (inference_log, rows) = mpsc::channel(inference_log::BUFFER);
         let state = AppState {
@@ -79,23 +97,25 @@ impl RunningServer {
             settings: settings(config, cache_dir)?,
             readiness: Arc::clone(&readiness),
             inference_log,
+            replica: ThisReplica { id: me.id.clone(), time_to_live: fleet::time_to_live(me.heartbeat) },
         };
 
-        let address = config.server.listen;
-        let socket = TcpListener::bind(address).await.with_context(|| {
-            format!(
-                "failed to listen on {address}; is another server there? `--listen IP:PORT` chooses another"
-            )
-        })?;
-        let address = socket.local_addr()?;
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let router = tidegate_api::router(state);
         let http = tokio::spawn(listener::serve(socket, router, stop_http.clone(), grace));
         let log_writer = tokio::spawn(inference_log::run(Arc::clone(&store), rows));
         let background = vec![
+            tokio::spawn(hear_changes(Arc::clone(&store), stop_background.clone())),
+            tokio::spawn(wake_on_change(
+                Arc::clone(&store),
+                Arc::clone(&controller),
+                stop_background.clone(),
+            )),
             tokio::spawn(controller.run(stop_background.clone())),
             tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
+            tokio::spawn(fleet::report(fleet, stop_background.clone())),
+            tokio::spawn(fleet::sweep(Arc::clone(&store), Arc::clone(&clock), stop_background.clone())),
             tokio::spawn(sweep_orphans(
                 Arc::clone(&store),
                 artifacts,
@@ -153,6 +173,12 @@ async fn connect(config: &Config) -> anyhow::Result<Store> {
         .with_context(|| format!("failed to open the database `{}` (database.url)", mask_password(&url)))
 }
 
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("failed to listen on {address}; is another server there? `--listen IP:PORT` chooses another")
+    })
+}
+
 /// Opens the runtime and its workers; also used without a server.
 pub fn open_server(config: &Config) -> anyhow::Result<Server> {
     let options =
@@ -161,8 +187,10 @@ pub fn open_server(config: &Config) -> anyhow::Result<Server> {
     Ok(Server::new(runtime, config.runtime.server_options()))
 }
 
+#[expect(clippy::too_many_arguments, reason = "they go into one struct of parts")]
 fn new_controller(
     config: &Config,
+    replica: &ReplicaId,
     store: &Arc<Store>,
     artifacts: &Arc<ArtifactStore>,
     server: &Arc<Server>,
@@ -178,9 +206,8 @@ fn new_controller(
         Arc::clone(placement),
         limits,
     );
-    let holder: tidegate_core::RequestId = ids.next(clock.now());
     let settings = ControllerSettings {
-        holder: format!("process-{holder}"),
+        holder: replica.to_string(),
         max_concurrent: config.deployments.max_concurrent.max(1),
         lease: Duration::from_secs(config.deployments.lease_s.max(1)),
         require_approval: config.deployments.require_approval.clone(),
@@ -210,6 +237,33 @@ async fn follow_routes(placement: Arc<Placement>, readiness: Arc<Readiness>, sto
     // A version that does not load keeps its own model from answering, not the others.
     readiness.set(Phase::Ready);
     placement.run(stop).await;
+}
+
+/// Hears what other processes change, and tells everybody in this one who waits for it.
+async fn hear_changes(store: Arc<Store>, stop: CancellationToken) {
+    tokio::select! {
+        () = store.changes.listen() => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Lets the drivers of deployments look again at once when something changed that they may wait for.
+async fn wake_on_change(store: Arc<Store>, controller: Arc<Controller>, stop: CancellationToken) {
+    let mut changes = store.changes.subscribe();
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = stop.cancelled() => return,
+        };
+        match change {
+            Some(Change::Deployment { .. } | Change::Replica { .. } | Change::Everything) => {
+                controller.wake()
+            }
+            // The deployment that changed it is told too.
+            Some(Change::Route { .. }) => {}
+            None => return,
+        }
+    }
 }
 
 /// Removes what uploads that were cut off by a crash have left behind.

@@ -39,6 +39,7 @@ pub struct Config {
     pub artifacts: ArtifactsConfig,
     pub runtime: RuntimeConfig,
     pub deployments: DeploymentsConfig,
+    pub replica: ReplicaConfig,
     pub inference_log: InferenceLogConfig,
     pub log: LogConfig,
 }
@@ -144,6 +145,22 @@ pub struct DeploymentsConfig {
     pub lease_s: u64,
 }
 
+/// This process among those that share its database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicaConfig {
+    /// Where others are told that this process can be reached. Default: the address it listens on.
+    pub advertise: Option<String>,
+    /// Seconds between its signs of life; three missing ones make it dead to the others.
+    pub heartbeat_s: u64,
+}
+
+impl Default for ReplicaConfig {
+    fn default() -> Self {
+        Self { advertise: None, heartbeat_s: 5 }
+    }
+}
+
 /// What is kept of each inference request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -184,6 +201,7 @@ impl Default for Config {
             artifacts: ArtifactsConfig::default(),
             runtime: RuntimeConfig::default(),
             deployments: DeploymentsConfig::default(),
+            replica: ReplicaConfig::default(),
             inference_log: InferenceLogConfig::default(),
             log: LogConfig::default(),
         }
@@ -291,6 +309,7 @@ impl Config {
             ("runtime.queue_limit", self.runtime.queue_limit as u64, 1, 100_000),
             ("deployments.max_concurrent", self.deployments.max_concurrent as u64, 1, 10_000),
             ("deployments.lease_s", self.deployments.lease_s, 1, 3600),
+            ("replica.heartbeat_s", self.replica.heartbeat_s, 1, 300),
             ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
         ];
         let ranges = ranges.map(|(key, value, min, max)| (key.to_owned(), value, min, max));
@@ -315,6 +334,21 @@ impl Config {
     pub fn database_url(&self) -> String {
         let default = || format!("sqlite://{}", self.data_dir.join("tidegate.db").display());
         self.database.url.clone().unwrap_or_else(default)
+    }
+
+    /// Where this process says that it can be reached. An address that means every interface is no place to go to, so the
+    /// host's name stands for it where it is known.
+    pub fn advertised_address(&self, listening: SocketAddr) -> String {
+        let host_name = || environment("HOSTNAME").or_else(|| environment("COMPUTERNAME"));
+        let host = match listening.ip() {
+            ip if ip.is_unspecified() => host_name(),
+            _ => None,
+        };
+        let derived = || match host {
+            Some(host) => format!("http://{host}:{}", listening.port()),
+            None => format!("http://{listening}"),
+        };
+        self.replica.advertise.clone().unwrap_or_else(derived)
     }
 
     pub fn artifact_location(&self) -> anyhow::Result<ArtifactLocation> {

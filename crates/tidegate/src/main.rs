@@ -10,6 +10,7 @@ mod client;
 mod clock;
 mod config;
 mod controller;
+mod fleet;
 mod inference_log;
 mod listener;
 mod local;

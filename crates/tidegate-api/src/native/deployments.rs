@@ -1,7 +1,7 @@
 //! Deployments: asking for one and looking at them.
 
 pub(crate) mod commands;
-mod view;
+pub(crate) mod view;
 
 use axum::Json;
 use axum::extract::State;

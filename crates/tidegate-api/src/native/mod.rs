@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod inference;
 pub(crate) mod models;
 pub(crate) mod registration;
+pub(crate) mod replicas;
 pub(crate) mod server;
 pub(crate) mod versions;
 

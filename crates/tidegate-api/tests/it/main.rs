@@ -11,6 +11,7 @@ mod images;
 mod inference;
 mod openapi;
 mod registry;
+mod replicas;
 mod support;
 mod torchscript;
 mod uploads;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::App;
 
 /// What this release answers to. A route that is missing in the document, or one more, fails.
-const PATHS: [(&str, &[&str]); 19] = [
+const PATHS: [(&str, &[&str]); 20] = [
     ("/api/v1/models", &["get", "post"]),
     ("/api/v1/models/{model}", &["delete", "get"]),
     ("/api/v1/models/{model}/versions", &["get"]),
@@ -28,6 +28,7 @@ const PATHS: [(&str, &[&str]); 19] = [
     ("/api/v1/inference/{model}/batch", &["post"]),
     ("/api/v1/inference/{model}/feedback", &["post"]),
     ("/api/v1/server", &["get"]),
+    ("/api/v1/replicas", &["get"]),
 ];
 
 #[tokio::test]

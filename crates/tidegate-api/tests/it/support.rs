@@ -6,9 +6,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tidegate_api::{AppState, Phase, Readiness, Settings, router};
-use tidegate_core::{Clock, IdSource, Timestamp};
+use tidegate_api::{AppState, Phase, Readiness, Settings, ThisReplica, router};
+use tidegate_core::{Clock, IdSource, ReplicaId, Timestamp};
 use tidegate_serve::{RuntimeChoice, RuntimeOptions, Server, ServerOptions, SlotOptions, open_runtime};
 use tidegate_store::{ArtifactLocation, ArtifactStore, InferenceRecord, Store};
 use tokio::sync::mpsc;
@@ -27,6 +28,9 @@ impl Clock for FixedClock {
 
 /// Rows that the log takes before it sheds.
 pub const LOG_CAPACITY: usize = 8;
+
+/// The id of the process that the application is.
+pub const THIS_REPLICA: &str = "replica-this";
 
 pub struct App {
     pub router: Router,
@@ -91,6 +95,10 @@ impl App {
             settings,
             readiness: Arc::clone(&readiness),
             inference_log,
+            replica: ThisReplica {
+                id: ReplicaId::new(THIS_REPLICA),
+                time_to_live: SignedDuration::from_secs(15),
+            },
         };
         Self { router: router(state), store, artifacts, readiness, log, folder }
     }

@@ -5,6 +5,7 @@ mod demo;
 mod deploy;
 mod model;
 mod predict;
+mod replica;
 mod serve;
 mod stac;
 
@@ -66,6 +67,9 @@ enum Command {
     Resume(deploy::CommandArgs),
     /// End a deployment in progress; the version before goes on
     Cancel(deploy::CommandArgs),
+    /// The servers that share the database
+    #[command(subcommand)]
+    Replica(replica::ReplicaCommand),
     /// Find what a model finds in an image: writes mask, overlay, probabilities and metadata
     Predict(predict::PredictArgs),
     /// Check a model's STAC-MLM item, or write a first one
@@ -118,6 +122,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Pause(args) => deploy::command("pause", &args).await,
         Command::Resume(args) => deploy::command("resume", &args).await,
         Command::Cancel(args) => deploy::command("cancel", &args).await,
+        Command::Replica(command) => replica::run(command).await,
         Command::Predict(args) => predict::run(&args).await,
         Command::Stac(command) => stac::run(&command),
         Command::Config(flags) => {

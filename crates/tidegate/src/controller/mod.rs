@@ -96,6 +96,11 @@ impl Controller {
         drivers.wait().await;
     }
 
+    /// Something may have changed that was not committed here: drivers look again.
+    pub fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
     fn spawn_driver(self: &Arc<Self>, drivers: &TaskTracker, id: DeploymentId, stop: &CancellationToken) {
         let is_new = self.driven.lock().expect("never held across a panic").insert(id.clone());
         if !is_new {

@@ -9,6 +9,7 @@
 mod canary;
 mod cli;
 mod crash;
+mod fleet;
 mod lifecycle;
 mod predict;
 mod stac;

@@ -85,13 +85,13 @@ impl DeploymentView {
 
 /// Names of models and numbers of versions, each looked up once per request.
 #[derive(Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     models: HashMap<tidegate_core::ModelId, Option<String>>,
     numbers: HashMap<VersionId, Option<String>>,
 }
 
 impl Names {
-    pub(super) async fn model(
+    pub(crate) async fn model(
         &mut self,
         context: &Context,
         id: &tidegate_core::ModelId,

@@ -7,7 +7,7 @@ mod database;
 #[path = "../../../../tidegate-store/tests/it/postgres.rs"]
 mod postgres;
 
-pub use api::{Api, json_of};
+pub use api::{Answer, Api, json_of};
 pub use data::{fixture, repository, shared_data};
 pub use database::{Database, databases};
 
