@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::AppState;
 use crate::budget::BodyBudget;
+use crate::oip::Traces;
 use crate::operations::facts::FactsCache;
 
 /// Cheap to clone; reads as [`AppState`].
@@ -23,6 +24,8 @@ pub(crate) struct Inner {
     pub(crate) image_slots: Arc<Semaphore>,
     pub(crate) started: Instant,
     pub(crate) body_budget: BodyBudget,
+    /// Whose requests are traced, as clients of the Open Inference Protocol ask for it.
+    pub(crate) traces: Traces,
     shed_log_rows: AtomicU64,
 }
 
@@ -31,6 +34,7 @@ impl Context {
         let body_budget = BodyBudget::new(state.settings.max_request_bytes);
         Self(Arc::new(Inner {
             body_budget,
+            traces: Traces::default(),
             state,
             facts: FactsCache::default(),
             image_slots: Arc::new(Semaphore::new(image_slots())),

@@ -2,12 +2,16 @@
 
 mod asker;
 mod body;
+mod encoding;
 mod page;
 mod principal;
 mod rest;
 
 pub(crate) use asker::{Asker, is_key, not_a_key};
-pub(crate) use body::{ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body, too_large};
+pub(crate) use body::{
+    ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body, read_content, too_large,
+};
+pub(crate) use encoding::Encoding;
 pub(crate) use page::Pagination;
 pub use principal::ANONYMOUS;
 pub(crate) use principal::Principal;

@@ -1,10 +1,11 @@
-//! Protocols: the native REST API under `/api/v1`, health, OpenAPI 3.1 and Swagger UI.
+//! Protocols: the native REST API under `/api/v1`, the Open Inference Protocol on REST (`/v2`) and gRPC, health, OpenAPI
+//! 3.1 and Swagger UI.
 //!
 //! The only crate that knows axum and wire formats; it names no SQL, no model runtime and no environment. A handler
 //! extracts, makes one domain call and converts; what several protocols share is in `operations`, which knows no axum.
 //! `error` is the one place that maps errors to status codes.
 //!
-//! Start reading at [`router`], then a file of `native`.
+//! Start reading at [`router`], then a file of `native` or `oip`.
 
 mod budget;
 mod context;
@@ -12,6 +13,7 @@ mod control;
 mod error;
 mod extract;
 mod native;
+mod oip;
 mod openapi;
 mod operations;
 mod readiness;
@@ -108,12 +110,14 @@ pub fn router(state: AppState) -> axum::Router {
     let context = Context::new(state);
     let (router, openapi) = openapi::documented().split_for_parts();
     router
+        .merge(oip::rest::routes())
         .merge(openapi::browsable(openapi))
         .fallback(native::unknown_path)
         .method_not_allowed_fallback(native::unknown_method)
         .layer(RequestBodyTimeoutLayer::new(context.settings.body_idle_timeout))
         // Each extractor has the limit of its route; none reads without one.
         .layer(DefaultBodyLimit::disable())
+        .merge(oip::grpc::routes())
         // Outside the timeout, which hides how large a body says it is.
         .layer(from_fn_with_state(context.clone(), budget::within_budget))
         .layer(CatchPanicLayer::custom(native::answer_panic))

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::native::{
     deployments, feedback, health, inference, models, registration, replicas, server, versions,
 };
+use crate::oip::rest;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +28,8 @@ use crate::native::{
         (name = "versions", description = "Immutable, with artifacts, schemas and the STAC-MLM item"),
         (name = "deployments", description = "Bringing a version into an environment, and back"),
         (name = "inference", description = "Predicting with what serves"),
+        (name = "open inference protocol", description = "Version 2, as KServe, Triton and MLServer speak it; also \
+            on gRPC, on the same port"),
         (name = "server", description = "What this process is"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),
@@ -63,6 +66,7 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(replicas::list))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
+        .merge(rest::documented())
 }
 
 /// `/openapi.json`, Swagger UI at `/swagger`, and the way there from `/`.

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::oip;
 
 /// The response header that carries the trace id.
 pub const TRACE_ID_HEADER: &str = "x-trace-id";
@@ -24,6 +25,7 @@ pub(crate) async fn trace(State(context): State<Context>, request: Request, next
     // The pattern, not the path: log lines group, and a path may carry what a person typed.
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "(no route)".to_owned());
+    let protocol = Protocol::of(request.uri().path());
 
     let span = tracing::info_span!("request", trace_id);
     let mut response = next.run(request).instrument(span.clone()).await;
@@ -31,7 +33,7 @@ pub(crate) async fn trace(State(context): State<Context>, request: Request, next
     let _entered = span.enter();
     if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
         log_error(&error);
-        response = render(&error, &response, &trace_id, &context);
+        response = render(protocol, &error, &response, &trace_id, &context);
     }
     let status = response.status().as_u16();
     let latency_ms = started.elapsed().as_secs_f64() * 1e3;
@@ -57,9 +59,37 @@ fn foreign(response: &Response) -> Option<ApiError> {
     }
 }
 
+/// In whose words an error is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Native,
+    OipRest,
+    OipGrpc,
+}
+
+impl Protocol {
+    fn of(path: &str) -> Self {
+        match path {
+            path if oip::grpc::owns(path) => Self::OipGrpc,
+            path if oip::rest::owns(path) => Self::OipRest,
+            _ => Self::Native,
+        }
+    }
+}
+
 /// Keeps what inner layers said in headers, such as `Allow` beside a 405.
-fn render(error: &ApiError, inner: &Response, trace_id: &str, context: &Context) -> Response {
-    let mut response = error.render(trace_id, context.clock.now());
+fn render(
+    protocol: Protocol,
+    error: &ApiError,
+    inner: &Response,
+    trace_id: &str,
+    context: &Context,
+) -> Response {
+    let mut response = match protocol {
+        Protocol::Native => error.render(trace_id, context.clock.now()),
+        Protocol::OipRest => oip::rest::render(error),
+        Protocol::OipGrpc => oip::grpc::render(error),
+    };
     if let Some(allow) = inner.headers().get(header::ALLOW) {
         response.headers_mut().insert(header::ALLOW, allow.clone());
     }

@@ -2,12 +2,13 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::misfit;
+use super::{Encoding, misfit};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 
@@ -68,20 +69,64 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// The whole body, refused as soon as it is known to be longer than `limit_bytes`.
 pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit_bytes: u64) -> Result<Bytes, ApiError> {
+    read_aligned(headers, body, limit_bytes, 0).await
+}
+
+/// The whole body of an inference request, decompressed. What lies `aligned` bytes into it lies well in memory, so that a
+/// tensor that begins there need not be copied.
+pub(crate) async fn read_content(
+    context: &Context,
+    headers: &HeaderMap,
+    body: Body,
+    aligned: usize,
+) -> Result<Bytes, ApiError> {
+    let limit_bytes = context.settings.max_request_bytes;
+    let encoding = Encoding::of(headers, header::CONTENT_ENCODING.as_str())?;
+    let bytes = read_aligned(headers, body, limit_bytes, aligned).await?;
+    encoding.decode(bytes, limit_bytes).await
+}
+
+/// The largest element is this many bytes long.
+const ALIGNMENT: usize = 8;
+
+/// Taken at once for a body that comes in many pieces; more as the bytes come.
+const FIRST_PIECE: u64 = 1 << 20;
+
+async fn read_aligned(
+    headers: &HeaderMap,
+    body: Body,
+    limit_bytes: u64,
+    aligned: usize,
+) -> Result<Bytes, ApiError> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > limit_bytes) {
         return Err(too_large(limit_bytes));
     }
     let mut stream = body.into_data_stream();
-    let mut bytes = BytesMut::new();
+    let (mut first, mut bytes) = (Bytes::new(), BytesMut::new());
+    // Allocations begin at a multiple of this.
+    let padding = (ALIGNMENT - aligned % ALIGNMENT) % ALIGNMENT;
+    let mut n_bytes = 0;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| ApiError::of_body(&error))?;
-        if (bytes.len() + chunk.len()) as u64 > limit_bytes {
+        n_bytes += chunk.len() as u64;
+        if n_bytes > limit_bytes {
             return Err(too_large(limit_bytes));
+        }
+        if first.is_empty() && bytes.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if bytes.is_empty() {
+            let expected = declared.unwrap_or(0).min(FIRST_PIECE);
+            bytes.reserve(padding + usize::try_from(expected).unwrap_or(0));
+            bytes.put_bytes(0, padding);
+            bytes.extend_from_slice(&std::mem::take(&mut first));
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes.freeze())
+    // In one piece it is left where it is: small, so that a copy of it costs little.
+    Ok(if bytes.is_empty() { first } else { bytes.freeze().slice(padding..) })
 }
 
 /// A body over its limit.
@@ -92,7 +137,7 @@ pub(crate) fn too_large(limit_bytes: u64) -> ApiError {
 }
 
 /// Reads JSON; the error names the field, or where the syntax breaks.
-pub(crate) fn json_from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn json_from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

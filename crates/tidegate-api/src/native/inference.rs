@@ -187,6 +187,7 @@ fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -
         principal: asker.principal,
         requested_at,
         started: asked.started,
+        deadline: None,
     })
 }
 

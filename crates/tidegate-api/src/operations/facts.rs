@@ -7,12 +7,15 @@ use tidegate_core::{Sha256Digest, VersionId};
 use tidegate_geo::ModelItem;
 use tidegate_store::{Store, StoreError};
 
+use super::served::Served;
+
 /// Of one version.
 pub(crate) struct VersionFacts {
     pub input_schema: serde_json::Value,
     pub artifact_sha256: Sha256Digest,
     /// The STAC-MLM item, where it was registered with one.
     pub item: Option<ModelItem>,
+    pub served: Served,
 }
 
 /// More versions than a process ever has loaded; when it is full it starts afresh.
@@ -37,6 +40,7 @@ impl FactsCache {
             input_schema: version.input_schema,
             artifact_sha256: version.primary.sha256,
             item,
+            served: Served::default(),
         });
         let mut entries = self.lock();
         if entries.len() >= CAPACITY {

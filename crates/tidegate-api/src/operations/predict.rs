@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
-use tidegate_serve::{InferError, ResolveError, Resolved, RunError, Slot};
+use tidegate_serve::{InferError, InferOptions, Inference, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, StoreError};
 
 use super::facts::VersionFacts;
@@ -33,6 +33,8 @@ pub(crate) struct Target {
     pub requested_at: Timestamp,
     /// The same moment, for measuring.
     pub started: Instant,
+    /// When the caller stops waiting, where it says so.
+    pub deadline: Option<Instant>,
 }
 
 /// What a caller wants predicted.
@@ -123,10 +125,11 @@ pub(crate) async fn predict(
         }
     };
     let result = match inputs {
-        Ok(inputs) => run(context, &chosen, inputs).await,
+        Ok(inputs) => run(context, &chosen, inputs, target.deadline).await,
         Err(misfit) => Err(misfit),
     };
     account(context, target, Some(&chosen), Answer::of(context, features.as_ref(), &result));
+    context.inner().traces.record(target.request_id.as_str(), &chosen, milliseconds(target.started));
     Ok(Predicted { prediction: result?, chosen })
 }
 
@@ -222,10 +225,34 @@ pub(crate) async fn run(
     context: &Context,
     chosen: &Chosen,
     inputs: Vec<NamedTensor>,
+    deadline: Option<Instant>,
 ) -> Result<Prediction, PredictError> {
-    let slot = &chosen.resolved.slot;
-    let inference = context.server.infer(slot, inputs).await?;
-    prediction(slot, inference.outputs)
+    let outputs = infer(context, chosen, inputs, deadline).await?;
+    prediction(&chosen.resolved.slot, outputs)
+}
+
+/// The outputs, and what they took, counted.
+async fn infer(
+    context: &Context,
+    chosen: &Chosen,
+    inputs: Vec<NamedTensor>,
+    deadline: Option<Instant>,
+) -> Result<Vec<NamedTensor>, PredictError> {
+    let started = Instant::now();
+    let options = InferOptions { deadline, ..InferOptions::default() };
+    let n_rows = inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
+    let outcome = context.server.infer_with(&chosen.resolved.slot, inputs, options).await;
+    let (served, took) = (&chosen.facts.served, started.elapsed());
+    match outcome {
+        Ok(Inference { outputs, queue, run }) => {
+            served.succeeded(n_rows, took, queue, run, context.clock.now());
+            Ok(outputs)
+        }
+        Err(error) => {
+            served.failed(took);
+            Err(error.into())
+        }
+    }
 }
 
 /// A model that answers NaN has failed its caller, and is judged by that.
@@ -245,14 +272,14 @@ pub(crate) async fn run_batch(
     let slot = &chosen.resolved.slot;
     let stacked = if slot.has_independent_rows() { stack(&instances) } else { None };
     if let Some(stacked) = stacked {
-        let outputs = context.server.infer(slot, stacked).await?.outputs;
+        let outputs = infer(context, chosen, stacked, None).await?;
         if let Some(rows) = split(&outputs, instances.len()) {
             return rows.into_iter().map(|row| prediction(slot, row)).collect();
         }
     }
     let mut predictions = Vec::with_capacity(instances.len());
     for inputs in instances {
-        predictions.push(run(context, chosen, inputs).await?);
+        predictions.push(run(context, chosen, inputs, None).await?);
     }
     Ok(predictions)
 }

@@ -50,6 +50,11 @@ impl Prediction {
         })
     }
 
+    pub(crate) fn into_outputs(self) -> Vec<NamedTensor> {
+        let named = |output: Output| NamedTensor { name: output.name, tensor: output.tensor };
+        self.0.into_iter().map(named).collect()
+    }
+
     pub(crate) fn n_elements(&self) -> usize {
         self.0.iter().map(|output| output.tensor.n_elements()).sum()
     }
@@ -113,37 +118,53 @@ impl Serialize for Prediction {
 
 impl Serialize for Output {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        macro_rules! write {
-            ($element:ty, $convert:expr) => {{
-                let values = self.tensor.values::<$element>().unwrap_or_default();
-                let values: Vec<_> = values.iter().map($convert).collect();
-                Rows { shape: &self.shape, values: &values }.serialize(serializer)
-            }};
+        write_values(&self.tensor, &self.shape, serializer)
+    }
+}
+
+/// A tensor as one flat array in row-major order.
+pub(crate) struct FlatValues<'a>(pub &'a Tensor);
+
+impl Serialize for FlatValues<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        write_values(self.0, &[self.0.n_elements()], serializer)
+    }
+}
+
+fn write_values<S: Serializer>(tensor: &Tensor, shape: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
+    macro_rules! write {
+        ($element:ty) => {
+            Rows { shape, values: &tensor.values::<$element>().unwrap_or_default() }.serialize(serializer)
+        };
+        ($element:ty, $convert:expr) => {{
+            let values = tensor.values::<$element>().unwrap_or_default();
+            let values: Vec<_> = values.iter().map($convert).collect();
+            Rows { shape, values: &values }.serialize(serializer)
+        }};
+    }
+    match tensor.dtype() {
+        DType::Bool => {
+            let bytes = tensor.as_bytes().map_or(&[][..], |bytes| bytes);
+            let values: Vec<_> = bytes.iter().map(|byte| *byte != 0).collect();
+            Rows { shape, values: &values }.serialize(serializer)
         }
-        match self.tensor.dtype() {
-            DType::Bool => {
-                let bytes = self.tensor.as_bytes().map_or(&[][..], |bytes| bytes);
-                let values: Vec<_> = bytes.iter().map(|byte| *byte != 0).collect();
-                Rows { shape: &self.shape, values: &values }.serialize(serializer)
-            }
-            DType::Bytes => {
-                let strings = self.tensor.as_strings().unwrap_or_default();
-                let values: Vec<_> = strings.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
-                Rows { shape: &self.shape, values: &values }.serialize(serializer)
-            }
-            DType::Uint8 => write!(u8, |value| *value),
-            DType::Uint16 => write!(u16, |value| *value),
-            DType::Uint32 => write!(u32, |value| *value),
-            DType::Uint64 => write!(u64, |value| *value),
-            DType::Int8 => write!(i8, |value| *value),
-            DType::Int16 => write!(i16, |value| *value),
-            DType::Int32 => write!(i32, |value| *value),
-            DType::Int64 => write!(i64, |value| *value),
-            DType::Fp16 => write!(f16, |value| value.to_f32()),
-            DType::Bf16 => write!(bf16, |value| value.to_f32()),
-            DType::Fp32 => write!(f32, |value| *value),
-            DType::Fp64 => write!(f64, |value| *value),
+        DType::Bytes => {
+            let strings = tensor.as_strings().unwrap_or_default();
+            let values: Vec<_> = strings.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+            Rows { shape, values: &values }.serialize(serializer)
         }
+        DType::Uint8 => write!(u8),
+        DType::Uint16 => write!(u16),
+        DType::Uint32 => write!(u32),
+        DType::Uint64 => write!(u64),
+        DType::Int8 => write!(i8),
+        DType::Int16 => write!(i16),
+        DType::Int32 => write!(i32),
+        DType::Int64 => write!(i64),
+        DType::Fp16 => write!(f16, |value| value.to_f32()),
+        DType::Bf16 => write!(bf16, |value| value.to_f32()),
+        DType::Fp32 => write!(f32),
+        DType::Fp64 => write!(f64),
     }
 }
 

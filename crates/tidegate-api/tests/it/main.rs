@@ -9,6 +9,7 @@ mod control;
 mod deployments;
 mod images;
 mod inference;
+mod oip;
 mod openapi;
 mod registry;
 mod replicas;

@@ -11,6 +11,7 @@ mod cli;
 mod crash;
 mod fleet;
 mod lifecycle;
+mod oip;
 mod predict;
 mod stac;
 mod support;
