@@ -24,7 +24,7 @@ pub struct ShadowSummary {
     /// Of any so far; it is not taken back by [`ShadowSummary::since`].
     pub largest_difference: f64,
     pub outputs: BTreeMap<String, OutputSummary>,
-    /// How long the running version took for the compared requests.
+    /// How long the running version took for the compared requests, where that is known of each by itself.
     pub running_latency: LatencyHistogram,
     /// And the candidate for the same ones.
     pub candidate_latency: LatencyHistogram,
@@ -40,14 +40,17 @@ pub struct OutputSummary {
 }
 
 impl ShadowSummary {
-    /// Both answered.
-    pub fn compared(&mut self, difference: &Difference, running_us: u64, candidate_us: u64) {
+    /// Both answered. `latencies_us`: what the running version and the candidate took; `None` where the one ran together with
+    /// other requests and the other did not.
+    pub fn compared(&mut self, difference: &Difference, latencies_us: Option<(u64, u64)>) {
         self.mirrored += 1;
         self.differing += u64::from(difference.difference > 0.0);
         self.difference.record(difference.difference);
         self.largest_difference = self.largest_difference.max(difference.difference);
-        self.running_latency.record(running_us);
-        self.candidate_latency.record(candidate_us);
+        if let Some((running_us, candidate_us)) = latencies_us {
+            self.running_latency.record(running_us);
+            self.candidate_latency.record(candidate_us);
+        }
         for output in &difference.outputs {
             let summary = self.outputs.entry(output.name.clone()).or_default();
             summary.differing += u64::from(output.difference > 0.0);

@@ -14,6 +14,7 @@ mod batchable;
 pub mod load_error;
 mod loads;
 pub mod memory;
+mod mirror;
 mod onnx_file;
 mod onnxruntime;
 mod pack;

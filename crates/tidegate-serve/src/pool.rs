@@ -23,6 +23,15 @@ pub struct Inference {
     pub queue: Duration,
     /// In the runtime, together with the requests of its batch.
     pub run: Duration,
+    /// How many requests ran as that batch.
+    pub n_together: usize,
+}
+
+impl Inference {
+    /// What this request took of the runtime; unknown where others ran with it.
+    pub(crate) fn run_alone(&self) -> Option<Duration> {
+        (self.n_together == 1).then_some(self.run)
+    }
 }
 
 /// How a request is treated.
@@ -58,19 +67,50 @@ struct Shared {
     state: Mutex<State>,
     /// A job came, or the pool closed.
     changed: Condvar,
+    /// A worker has nothing to do, or the pool closed.
+    spare: Condvar,
 }
 
 struct State {
     queue: Queue,
     /// Workers that wait for `changed`: with none, nobody need be told.
     n_idle: usize,
+    /// Threads that wait for `spare`.
+    n_wanting: usize,
+}
+
+/// Tells whether the workers have time to spare, for work that is none of theirs.
+#[derive(Clone)]
+pub(crate) struct Spare(Arc<Shared>);
+
+impl Spare {
+    /// Whether requests wait for a worker.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.state().queue.len() > 0
+    }
+
+    /// Waits until a worker has nothing to do; false once the pool takes no more requests.
+    pub(crate) fn wait(&self) -> bool {
+        let mut state = self.0.state();
+        loop {
+            if state.queue.is_closed() {
+                return false;
+            }
+            if state.n_idle > 0 && state.queue.len() == 0 {
+                return true;
+            }
+            state.n_wanting += 1;
+            state = self.0.spare.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.n_wanting -= 1;
+        }
+    }
 }
 
 impl WorkerPool {
     pub(crate) fn new(n_workers: usize, queue_limit: usize) -> Self {
         let n_workers = n_workers.max(1);
-        let state = Mutex::new(State { queue: Queue::new(queue_limit, n_workers), n_idle: 0 });
-        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let state = Mutex::new(State { queue: Queue::new(queue_limit, n_workers), n_idle: 0, n_wanting: 0 });
+        let shared = Arc::new(Shared { state, changed: Condvar::new(), spare: Condvar::new() });
         let start = |index| {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(format!("infer-{index}"));
@@ -104,6 +144,10 @@ impl WorkerPool {
         };
         place.id = None;
         outcome.unwrap_or_else(|_| Err(RunError::Failed { message: "the worker was lost".to_owned() }.into()))
+    }
+
+    pub(crate) fn spare(&self) -> Spare {
+        Spare(Arc::clone(&self.shared))
     }
 
     /// Takes no more requests; those in the queue are still answered.
@@ -158,6 +202,7 @@ impl Shared {
     fn close(&self) {
         self.state().queue.close();
         self.changed.notify_all();
+        self.spare.notify_all();
     }
 
     fn work(&self) {
@@ -192,6 +237,9 @@ impl Shared {
                 Taken::End => return None,
             };
             state.n_idle += 1;
+            if state.n_wanting > 0 && state.queue.len() == 0 {
+                self.spare.notify_all();
+            }
             state = match until {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
@@ -226,9 +274,9 @@ fn run_together(jobs: Vec<Job>) -> Vec<Job> {
     let outputs = slot.run_blocking(&stacked).ok();
     let outputs = outputs.and_then(|outputs| split(&outputs, jobs.iter().map(|job| job.form.rows)));
     let Some(outputs) = outputs else { return jobs };
-    let run = started.elapsed();
+    let (run, n_together) = (started.elapsed(), jobs.len());
     for (job, outputs) in jobs.into_iter().zip(outputs) {
-        answer(job, Ok(outputs), started, run);
+        answer(job, Ok(outputs), (started, run), n_together);
     }
     vec![]
 }
@@ -236,13 +284,19 @@ fn run_together(jobs: Vec<Job>) -> Vec<Job> {
 fn run_alone(job: Job) {
     let started = Instant::now();
     let outcome = job.slot.run_blocking(&job.inputs);
-    answer(job, outcome, started, started.elapsed());
+    answer(job, outcome, (started, started.elapsed()), 1);
 }
 
-fn answer(job: Job, outcome: Result<Vec<NamedTensor>, RunError>, started: Instant, run: Duration) {
+fn answer(
+    job: Job,
+    outcome: Result<Vec<NamedTensor>, RunError>,
+    (started, run): (Instant, Duration),
+    n_together: usize,
+) {
     job.slot.count(&outcome, run);
     let queue = started - job.queued_at;
-    let outcome = outcome.map(|outputs| Inference { outputs, queue, run }).map_err(InferError::Run);
+    let outcome =
+        outcome.map(|outputs| Inference { outputs, queue, run, n_together }).map_err(InferError::Run);
     // The caller may be gone by now; its outputs go with it. The slot is let go of after the reply, so that freeing the
     // model does not delay its last answer.
     let _gone = job.reply.send(outcome);

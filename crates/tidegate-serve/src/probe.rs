@@ -131,7 +131,7 @@ pub(crate) fn floats(tensor: &Tensor) -> Option<Vec<f64>> {
     })
 }
 
-fn first_not_finite(tensor: &Tensor) -> Option<f64> {
+pub(crate) fn first_not_finite(tensor: &Tensor) -> Option<f64> {
     floats(tensor)?.into_iter().find(|value| !value.is_finite())
 }
 

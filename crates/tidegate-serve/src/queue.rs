@@ -161,6 +161,10 @@ impl Queue {
         self.is_closed = true;
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.requests.len() + self.background.len()
     }

@@ -9,6 +9,7 @@ use tidegate_core::{Caller, Environment, ModelName, NamedTensor, Route, SemVer, 
 
 use crate::load_error::LoadError;
 use crate::loads::Loads;
+use crate::mirror::Copy;
 use crate::pool::WorkerPool;
 pub use crate::pool::{InferError, InferOptions, Inference};
 use crate::routes::{ResolveError, Resolved, Routes};
@@ -152,6 +153,13 @@ impl Server {
     ) -> Result<Inference, InferError> {
         slot.signature().check_inputs(&inputs)?;
         self.pool.run(Arc::clone(slot), inputs, options).await
+    }
+
+    /// Has a shadow run a copy of a request that was answered, and compares; [`Slot::shadowed`] of the shadow says how that
+    /// went. Returns at once: the copy runs while a worker has nothing to do, and is shed where callers need them all.
+    pub fn mirror(&self, shadow: Arc<Slot>, inputs: Vec<NamedTensor>, answer: Inference) {
+        let mirror = Arc::clone(shadow.mirror());
+        mirror.submit(Copy { slot: shadow, inputs, answer }, self.pool.spare());
     }
 
     /// Every loaded version, by model and version number.

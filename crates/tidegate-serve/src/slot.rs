@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, Signature, VersionId};
+use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, ShadowSummary, Signature, VersionId};
 
 use crate::batchable::{BatchOptions, Batching};
 use crate::load_error::LoadError;
 use crate::memory;
+use crate::mirror::Mirror;
 use crate::pack::BatchLimits;
 use crate::probe;
 use crate::runtime::{RunError, Runtime, Session, SessionOptions};
@@ -61,6 +62,7 @@ pub struct Slot {
     batching: Batching,
     resident_bytes: Option<u64>,
     tally: Mutex<Tally>,
+    mirror: Arc<Mirror>,
 }
 
 /// What a slot has answered since it was loaded, warm-up not counted.
@@ -117,6 +119,7 @@ impl Slot {
             batching,
             resident_bytes,
             tally: Mutex::default(),
+            mirror: Arc::default(),
         })
     }
 
@@ -193,6 +196,15 @@ impl Slot {
 
     pub fn tally(&self) -> Tally {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What came of the copies that it ran as a shadow since it was loaded. They are no part of the tally.
+    pub fn shadowed(&self) -> ShadowSummary {
+        self.mirror.summary()
+    }
+
+    pub(crate) fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
     }
 
     pub(crate) fn count<T>(&self, outcome: &Result<T, RunError>, run: Duration) {

@@ -133,7 +133,7 @@ async fn predict_json(
         }
         (None, None) => return Err(ApiError::invalid("features", "missing; give `features` or `inputs`")),
     };
-    let Predicted { chosen, prediction } = predict::predict(context, &target, query).await?;
+    let Predicted { chosen, prediction, copy: _held } = predict::predict(context, &target, query).await?;
     let version = chosen.number();
     let response = PredictResponse {
         request_id: target.request_id.to_string(),

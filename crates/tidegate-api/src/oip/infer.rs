@@ -12,6 +12,7 @@ use crate::extract::{Asker, is_key};
 use crate::operations::fault::Fault;
 use crate::operations::predict::{self, PredictError, Predicted, Query, Target};
 use crate::operations::register::parse_number;
+use crate::operations::shadow::ShadowCopy;
 
 /// Whom a request is for.
 pub(super) struct Addressee {
@@ -45,6 +46,8 @@ pub(super) struct InferAnswer {
     pub version: String,
     /// Those that were asked for, in that order.
     pub outputs: Vec<NamedTensor>,
+    /// Held until the answer is written.
+    pub _copy: Option<ShadowCopy>,
 }
 
 /// Runs the request and accounts for it, as every protocol does.
@@ -59,13 +62,14 @@ pub(super) async fn infer(
     target.deadline = request.timeout.and_then(|timeout| started.checked_add(timeout));
     let outputs = request.outputs.iter().map(|output| output.name.clone()).collect();
     let query = Query::Tensors { inputs: request.inputs, outputs };
-    let Predicted { chosen, prediction } = predict::predict(context, &target, query).await?;
+    let Predicted { chosen, prediction, copy } = predict::predict(context, &target, query).await?;
     let id = if request.id.is_empty() { target.request_id.to_string() } else { request.id };
     Ok(InferAnswer {
         id,
         model: chosen.model_name(),
         version: chosen.number(),
         outputs: select(prediction.into_outputs(), request.outputs)?,
+        _copy: copy,
     })
 }
 

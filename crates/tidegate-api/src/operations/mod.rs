@@ -14,5 +14,6 @@ pub(crate) mod prediction;
 pub(crate) mod register;
 pub(crate) mod segment;
 pub(crate) mod served;
+pub(crate) mod shadow;
 pub(crate) mod stack;
 pub(crate) mod tensor_json;

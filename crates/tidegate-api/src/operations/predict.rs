@@ -13,6 +13,7 @@ use super::facts::VersionFacts;
 use super::fault::{Fault, listed};
 use super::features::{Features, from_features};
 use super::prediction::{NotFinite, Prediction};
+use super::shadow::ShadowCopy;
 use super::stack::{split, stack};
 use crate::context::Context;
 use crate::error::{MAX_MESSAGE_CHARS, shortened};
@@ -52,6 +53,8 @@ pub(crate) enum Query {
 pub(crate) struct Predicted {
     pub chosen: Chosen,
     pub prediction: Prediction,
+    /// To be held until the answer is written.
+    pub copy: Option<ShadowCopy>,
 }
 
 /// Why there is no prediction.
@@ -125,12 +128,14 @@ pub(crate) async fn predict(
         }
     };
     let result = match inputs {
-        Ok(inputs) => run(context, &chosen, inputs, target.deadline).await,
+        Ok(inputs) => run(context, &chosen, chosen.resolved.shadow.as_ref(), inputs, target.deadline).await,
         Err(misfit) => Err(misfit),
     };
-    account(context, target, Some(&chosen), Answer::of(context, features.as_ref(), &result));
+    let answer = Answer::of(context, features.as_ref(), result.as_ref().map(|(prediction, _)| prediction));
+    account(context, target, Some(&chosen), answer);
     context.inner().traces.record(target.request_id.as_str(), &chosen, milliseconds(target.started));
-    Ok(Predicted { prediction: result?, chosen })
+    let (prediction, copy) = result?;
+    Ok(Predicted { chosen, prediction, copy })
 }
 
 /// Finds who answers; where nobody does, the request is accounted for as failed.
@@ -221,32 +226,37 @@ fn check_outputs(chosen: &Chosen, names: &[String]) -> Result<(), PredictError> 
 }
 
 /// Runs one request on the slot.
-pub(crate) async fn run(
+async fn run(
     context: &Context,
     chosen: &Chosen,
+    shadow: Option<&Arc<Slot>>,
     inputs: Vec<NamedTensor>,
     deadline: Option<Instant>,
-) -> Result<Prediction, PredictError> {
-    let outputs = infer(context, chosen, inputs, deadline).await?;
-    prediction(&chosen.resolved.slot, outputs)
+) -> Result<(Prediction, Option<ShadowCopy>), PredictError> {
+    let (inference, copy) = infer(context, chosen, shadow, inputs, deadline).await?;
+    Ok((prediction(&chosen.resolved.slot, inference.outputs)?, copy))
 }
 
 /// The outputs, and what they took, counted.
 async fn infer(
     context: &Context,
     chosen: &Chosen,
+    shadow: Option<&Arc<Slot>>,
     inputs: Vec<NamedTensor>,
     deadline: Option<Instant>,
-) -> Result<Vec<NamedTensor>, PredictError> {
+) -> Result<(Inference, Option<ShadowCopy>), PredictError> {
     let started = Instant::now();
     let options = InferOptions { deadline, ..InferOptions::default() };
     let n_rows = inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
+    let for_shadow = shadow.map(|shadow| (shadow, inputs.clone()));
     let outcome = context.server.infer_with(&chosen.resolved.slot, inputs, options).await;
     let (served, took) = (&chosen.facts.served, started.elapsed());
     match outcome {
-        Ok(Inference { outputs, queue, run }) => {
-            served.succeeded(n_rows, took, queue, run, context.clock.now());
-            Ok(outputs)
+        Ok(inference) => {
+            served.succeeded(n_rows, took, inference.queue, inference.run, context.clock.now());
+            let copy = for_shadow
+                .map(|(shadow, inputs)| ShadowCopy::new(context, shadow, inputs, inference.clone()));
+            Ok((inference, copy))
         }
         Err(error) => {
             served.failed(took);
@@ -263,25 +273,32 @@ fn prediction(slot: &Slot, outputs: Vec<NamedTensor>) -> Result<Prediction, Pred
     })
 }
 
-/// Runs many instances on one slot: in one run where the model can, else one after the other.
+/// Runs many instances on one slot: in one run where the model can, else one after the other. The shadow is given a copy of
+/// the first run: comparisons are to be of requests that have nothing to do with each other.
 pub(crate) async fn run_batch(
     context: &Context,
     chosen: &Chosen,
     instances: Vec<Vec<NamedTensor>>,
-) -> Result<Vec<Prediction>, PredictError> {
+) -> Result<(Vec<Prediction>, Option<ShadowCopy>), PredictError> {
     let slot = &chosen.resolved.slot;
+    let mut shadow = chosen.resolved.shadow.as_ref();
+    let mut copy = None;
     let stacked = if slot.has_independent_rows() { stack(&instances) } else { None };
     if let Some(stacked) = stacked {
-        let outputs = infer(context, chosen, stacked, None).await?;
-        if let Some(rows) = split(&outputs, instances.len()) {
-            return rows.into_iter().map(|row| prediction(slot, row)).collect();
+        let (inference, copied) = infer(context, chosen, shadow.take(), stacked, None).await?;
+        copy = copied;
+        if let Some(rows) = split(&inference.outputs, instances.len()) {
+            let predictions = rows.into_iter().map(|row| prediction(slot, row));
+            return Ok((predictions.collect::<Result<_, _>>()?, copy));
         }
     }
     let mut predictions = Vec::with_capacity(instances.len());
     for inputs in instances {
-        predictions.push(run(context, chosen, inputs, None).await?);
+        let (prediction, copied) = run(context, chosen, shadow.take(), inputs, None).await?;
+        copy = copy.or(copied);
+        predictions.push(prediction);
     }
-    Ok(predictions)
+    Ok((predictions, copy))
 }
 
 impl From<InferError> for PredictError {
@@ -311,16 +328,20 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Payloads are kept only while they are small and the operator wants them.
-    fn of(context: &Context, features: Option<&Features>, result: &Result<Prediction, PredictError>) -> Self {
+    fn of(
+        context: &Context,
+        features: Option<&Features>,
+        result: Result<&Prediction, &PredictError>,
+    ) -> Self {
         let wanted = context.settings.log_payloads;
         let features = features.filter(|features| wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS);
-        let prediction = result.as_ref().ok();
+        let prediction = result.ok();
         let small = prediction.filter(|prediction| wanted && prediction.n_elements() <= MAX_LOGGED_ELEMENTS);
         Self {
             features: features.and_then(small_json),
             prediction: small.and_then(small_json),
             confidence: prediction.and_then(Prediction::confidence),
-            error: result.as_ref().err().map(ToString::to_string),
+            error: result.err().map(ToString::to_string),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! An image in, a mask out: decodes and renders on a blocking thread, runs every tile on the one slot that was chosen.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tidegate_core::{NamedTensor, Sha256Digest, Tensor, Timestamp};
+use tidegate_core::{NamedTensor, RequestId, Sha256Digest, Tensor, Timestamp};
 use tidegate_geo::{
     ImageError, ImageLimits, OutputFile, Provenance, RenderError, RunFault, SegmentError, SegmentOptions,
     Segmentation, decode, render, segment,
@@ -13,10 +14,12 @@ use tidegate_geo::{
 use tidegate_serve::{InferError, Server, Slot};
 
 use super::predict::{Chosen, PredictError};
+use super::shadow::{ShadowCopy, TileSample};
 use crate::context::Context;
 
 /// An image and how to read it.
 pub(crate) struct ImageQuery {
+    pub request_id: RequestId,
     pub bytes: Bytes,
     /// Without folders; for the record.
     pub name: String,
@@ -52,12 +55,13 @@ pub(crate) enum SegmentImageError {
     Thread(String),
 }
 
-/// Segments the image with the chosen version. A caller that goes away stops the work at the next tile.
+/// Segments the image with the chosen version. The copy is to be held until the answer is written. A caller that goes away
+/// stops the work at the next tile.
 pub(crate) async fn segment_image(
     context: &Context,
     chosen: &Chosen,
     query: ImageQuery,
-) -> Result<Segmented, SegmentImageError> {
+) -> Result<(Segmented, Option<ShadowCopy>), SegmentImageError> {
     let slot = Arc::clone(&chosen.resolved.slot);
     if chosen.facts.item.is_none() {
         return Err(SegmentImageError::NoItem { version: slot.number().to_string() });
@@ -66,11 +70,14 @@ pub(crate) async fn segment_image(
     let permit = slots.try_acquire_owned().map_err(|_| SegmentImageError::Busy)?;
     let caller_left = Arc::new(AtomicBool::new(false));
     let guard = SetOnDrop(Arc::clone(&caller_left));
+    let shadow = chosen.resolved.shadow.clone();
+    let sample = shadow.map(|shadow| TileSample::new(shadow, query.request_id.clone()));
     let runner = TileRunner {
         server: Arc::clone(&context.server),
         slot,
         runtime: tokio::runtime::Handle::current(),
         caller_left,
+        sample: sample.map(RefCell::new),
     };
     let runtime = context.server.runtime();
     let job = Job {
@@ -81,11 +88,13 @@ pub(crate) async fn segment_image(
     };
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        job.run(&query, &runner)
+        let segmented = job.run(&query, &runner)?;
+        Ok::<_, SegmentImageError>((segmented, runner.sample.map(RefCell::into_inner)))
     });
     let segmented = work.await.map_err(|error| SegmentImageError::Thread(error.to_string()))?;
     drop(guard);
-    segmented
+    let (segmented, sample) = segmented?;
+    Ok((segmented, sample.and_then(|sample| sample.into_copy(context))))
 }
 
 /// What the blocking thread needs beside the image.
@@ -137,6 +146,8 @@ struct TileRunner {
     slot: Arc<Slot>,
     runtime: tokio::runtime::Handle,
     caller_left: Arc<AtomicBool>,
+    /// For the shadow, where there is one.
+    sample: Option<RefCell<TileSample>>,
 }
 
 impl TileRunner {
@@ -154,8 +165,12 @@ impl TileRunner {
             }
         };
         let inputs = vec![NamedTensor { name, tensor: tile }];
+        let for_shadow = self.sample.as_ref().map(|sample| (sample, inputs.clone()));
         let inference =
             self.runtime.block_on(self.server.infer(&self.slot, inputs)).map_err(RunFault::new)?;
+        if let Some((sample, inputs)) = for_shadow {
+            sample.borrow_mut().offer(inputs, &inference);
+        }
         let first = inference.outputs.into_iter().next();
         first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gives no output"))
     }

@@ -13,6 +13,7 @@ mod oip;
 mod openapi;
 mod registry;
 mod replicas;
+mod shadow;
 mod support;
 mod torchscript;
 mod uploads;

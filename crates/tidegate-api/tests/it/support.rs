@@ -36,6 +36,7 @@ pub struct App {
     pub router: Router,
     pub store: Arc<Store>,
     pub artifacts: Arc<ArtifactStore>,
+    pub server: Arc<Server>,
     pub readiness: Arc<Readiness>,
     pub log: mpsc::Receiver<InferenceRecord>,
     pub folder: tempfile::TempDir,
@@ -88,7 +89,7 @@ impl App {
         let state = AppState {
             store: Arc::clone(&store),
             artifacts: Arc::clone(&artifacts),
-            server,
+            server: Arc::clone(&server),
             control,
             clock,
             ids,
@@ -100,7 +101,7 @@ impl App {
                 time_to_live: SignedDuration::from_secs(15),
             },
         };
-        Self { router: router(state), store, artifacts, readiness, log, folder }
+        Self { router: router(state), store, artifacts, server, readiness, log, folder }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

@@ -46,6 +46,8 @@ pub struct FakeRuntime {
     info: RuntimeInfo,
     pub loads: Gate,
     pub runs: Arc<Gate>,
+    /// Instead of `runs`, for the file [`SHADOW`].
+    pub shadow_runs: Arc<Gate>,
     /// The next run panics.
     pub panics: Arc<AtomicBool>,
     /// Rows of each run.
@@ -61,6 +63,7 @@ impl FakeRuntime {
             info,
             loads: Gate::default(),
             runs: Arc::default(),
+            shadow_runs: Arc::default(),
             panics: Arc::default(),
             sizes: Arc::default(),
             n_failures: AtomicUsize::new(0),
@@ -73,7 +76,7 @@ impl Runtime for FakeRuntime {
         &self.info
     }
 
-    fn load(&self, _model: &Path, _options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
+    fn load(&self, model: &Path, _options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
         self.loads.pass();
         let spent = self.n_failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if spent.is_ok() {
@@ -87,12 +90,15 @@ impl Runtime for FakeRuntime {
         let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("x")] };
         Ok(Box::new(FakeSession {
             signature,
-            runs: Arc::clone(&self.runs),
+            runs: Arc::clone(if model == Path::new(SHADOW) { &self.shadow_runs } else { &self.runs }),
             panics: Arc::clone(&self.panics),
             sizes: Arc::clone(&self.sizes),
         }))
     }
 }
+
+/// A file whose runs stop at a gate of their own.
+pub const SHADOW: &str = "shadow";
 
 /// A value that makes a run fail.
 pub const POISON: f32 = -1.0;

@@ -10,6 +10,7 @@ mod batching;
 mod conformance;
 mod fake;
 mod files;
+mod mirroring;
 mod routing;
 mod serving;
 mod shared_data;

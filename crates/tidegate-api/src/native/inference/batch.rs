@@ -19,6 +19,7 @@ use crate::operations::predict::{
     Answer, Chosen, PredictError, account, choose, milliseconds, run_batch, tensors,
 };
 use crate::operations::prediction::Prediction;
+use crate::operations::shadow::ShadowCopy;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -70,12 +71,13 @@ pub(crate) async fn batch(
     let result = predict_all(&context, &chosen, body.instances).await;
     let error = result.as_ref().err().map(ToString::to_string);
     account(&context, &target, Some(&chosen), Answer { error, ..Answer::default() });
+    let (predictions, _held) = result?;
     let version = chosen.number();
     let response = BatchResponse {
         request_id: target.request_id.to_string(),
         model_name: chosen.model_name(),
         version: version.clone(),
-        predictions: result?,
+        predictions,
         total_latency_ms: milliseconds(target.started),
     };
     Ok(with_version(Json(response).into_response(), &version))
@@ -85,7 +87,7 @@ async fn predict_all(
     context: &Context,
     chosen: &Chosen,
     instances: Vec<Features>,
-) -> Result<Vec<Prediction>, PredictError> {
+) -> Result<(Vec<Prediction>, Option<ShadowCopy>), PredictError> {
     let instances = instances.into_iter().enumerate();
     let inputs =
         instances.map(|(index, features)| tensors(chosen, &features, &format!("instances[{index}]")));

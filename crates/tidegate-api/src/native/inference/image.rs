@@ -122,11 +122,13 @@ pub(super) async fn predict(
     let target = target(context, model, &headers, asked)?;
     let (name, bytes) = read_image(context, request).await?;
     let chosen = choose(context, &target).await?;
-    let result = segment_image(context, &chosen, ImageQuery { bytes, name, options }).await;
-    let confidence = result.as_ref().ok().and_then(|segmented| segmented.confidence);
+    let query = ImageQuery { request_id: target.request_id.clone(), bytes, name, options };
+    let result = segment_image(context, &chosen, query).await;
+    let confidence = result.as_ref().ok().and_then(|(segmented, _)| segmented.confidence);
     let error = result.as_ref().err().map(ToString::to_string);
     account(context, &target, Some(&chosen), Answer { confidence, error, ..Answer::default() });
-    let response = respond(context, &target, &chosen, result?, wanted).await?;
+    let (segmented, _held) = result?;
+    let response = respond(context, &target, &chosen, segmented, wanted).await?;
     Ok(with_version(response, &chosen.number()))
 }
 

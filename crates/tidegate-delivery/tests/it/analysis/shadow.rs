@@ -10,7 +10,7 @@ fn compared(n: u64, n_differing: u64, candidate_us: u64) -> ShadowSummary {
     for i in 0..n {
         let difference = if i < n_differing { 1.0 } else { 0.0 };
         let outputs = vec![OutputDifference { name: "label".to_owned(), difference }];
-        summary.compared(&Difference { difference, reason: None, outputs }, 20_000, candidate_us);
+        summary.compared(&Difference { difference, reason: None, outputs }, Some((20_000, candidate_us)));
     }
     summary
 }
@@ -58,7 +58,10 @@ fn at_the_limit_nothing_is_decided() {
 fn small_differences_everywhere_are_within_the_limit() {
     let mut summary = ShadowSummary::default();
     for _ in 0..10_000 {
-        summary.compared(&Difference { difference: 0.03, reason: None, outputs: vec![] }, 20_000, 20_000);
+        summary.compared(
+            &Difference { difference: 0.03, reason: None, outputs: vec![] },
+            Some((20_000, 20_000)),
+        );
     }
     check(&summary, Verdict::Pass, "predictions differ by 3.00 %");
     assert_eq!(summary.differing, 10_000);

@@ -95,10 +95,10 @@ impl Performer {
 
     /// How the candidate's answers to copies compare with those that callers were sent.
     pub(super) async fn mirror(&self, candidate: &VersionId, reports: &Reports) {
-        let _ = candidate;
+        let start = self.shadowed(candidate);
         loop {
             tokio::time::sleep(INTERVAL).await;
-            if !reports.send(Outcome::Mirrored(ShadowSummary::default())).await {
+            if !reports.send(Outcome::Mirrored(self.shadowed(candidate).since(&start))).await {
                 return;
             }
         }
@@ -172,6 +172,10 @@ impl Performer {
 
     fn answered_by(&self, (baseline, candidate): Pair<'_>) -> (ArmSummary, ArmSummary) {
         (self.answered(baseline), self.answered(candidate))
+    }
+
+    fn shadowed(&self, version_id: &VersionId) -> ShadowSummary {
+        self.server.slot(version_id).map(|slot| slot.shadowed()).unwrap_or_default()
     }
 
     /// What this process's slot of the version has answered since it was loaded.

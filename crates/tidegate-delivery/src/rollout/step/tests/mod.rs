@@ -64,7 +64,8 @@ fn compared(n_compared: u64, differing: u64) -> ShadowSummary {
     let mut summary = ShadowSummary::default();
     for i in 0..n_compared {
         let difference = f64::from(u8::from(i < differing));
-        summary.compared(&Difference { difference, reason: None, outputs: Vec::new() }, 10_000, 10_000);
+        summary
+            .compared(&Difference { difference, reason: None, outputs: Vec::new() }, Some((10_000, 10_000)));
     }
     summary
 }
