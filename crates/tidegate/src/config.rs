@@ -23,8 +23,16 @@ use tidegate_store::{ArtifactLocation, ArtifactStore};
 const DEFAULT_FILE: &str = "tidegate.toml";
 
 /// Variables that begin like ours and are for the client and the tests.
-const NOT_SETTINGS: [&str; 6] =
-    ["url", "test_data", "test_postgres", "test_s3", "test_tiny_disk", "onnxruntime"];
+const NOT_SETTINGS: [&str; 8] = [
+    "url",
+    "test_data",
+    "test_postgres",
+    "test_s3",
+    "test_tiny_disk",
+    "onnxruntime",
+    "sim_seed",
+    "sim_seeds",
+];
 
 /// What S3-compatible stores expect when none is set.
 const DEFAULT_REGION: &str = "us-east-1";

@@ -82,6 +82,8 @@ pub enum EventKind {
     Start,
     /// [`Rollout::next_wake`] has come.
     Tick,
+    /// Another driver takes it up: what the one before had counted is gone.
+    TakenUp,
     /// A newer deployment of the same (environment, model) exists: what is warm is its business now.
     Superseded {
         by: DeploymentId,

@@ -25,6 +25,7 @@ pub fn step(rollout: Rollout, event: Event) -> (Rollout, Vec<Effect>) {
     match event.kind {
         EventKind::Start => stepper.start(),
         EventKind::Tick => stepper.tick(),
+        EventKind::TakenUp => stepper.taken_up(),
         EventKind::Superseded { by } => stepper.superseded(&by),
         EventKind::Outcome { epoch, outcome } if epoch == stepper.rollout.epoch => stepper.outcome(outcome),
         EventKind::Outcome { .. } => {}

@@ -26,7 +26,7 @@ pub enum ApplyError {
 }
 
 /// Reads a rollout out of its record.
-pub fn rollout_of(record: &DeploymentRecord) -> Result<Rollout, ApplyError> {
+pub(super) fn rollout_of(record: &DeploymentRecord) -> Result<Rollout, ApplyError> {
     serde_json::from_value(record.state.clone())
         .map_err(|source| ApplyError::Unreadable { id: record.id.clone(), source })
 }

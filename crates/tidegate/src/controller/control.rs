@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use serde_json::json;
 use tidegate_api::{
     ANONYMOUS, CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
 };
-use tidegate_core::{DeploymentId, DeploymentStatus, Route, VersionId};
+use tidegate_core::{DeploymentId, DeploymentStatus, Environment, ModelId, Route, Timestamp, VersionId};
 use tidegate_delivery::{Command, EventKind, Phase, Plan, Rollout};
-use tidegate_store::{CreateError, DeploymentRecord, NewEvent};
+use tidegate_store::{CreateError, DeploymentRecord, NewEvent, StoreError};
 
 use super::Controller;
 use super::apply::{ApplyError, rollback_event, rollout_of};
@@ -29,7 +30,7 @@ impl DeploymentControl for Controller {
         if previous.is_none() && strategy.needs_previous() {
             return Err(CreateDeploymentError::NothingToCompare { strategy: strategy.kind() });
         }
-        let now = self.clock.now();
+        let now = self.next_start(&model.id, environment).await?;
         let plan = Plan {
             deployment_id: self.ids.next(now),
             model_id: model.id,
@@ -180,6 +181,14 @@ fn command_of(command: DeploymentCommand, by: &str) -> Command {
 }
 
 impl Controller {
+    /// Now, or just after the newest deployment of the pair, where that was made by a process whose clock is ahead: the
+    /// order of deployments is that of their start.
+    async fn next_start(&self, model: &ModelId, environment: Environment) -> Result<Timestamp, StoreError> {
+        let newest = self.ledger.newest(model, environment).await?;
+        let after = newest.map(|newest| newest.started_at + SignedDuration::from_millis(1));
+        Ok(after.map_or_else(|| self.clock.now(), |after| after.max(self.clock.now())))
+    }
+
     async fn refuse_if_past(&self, record: &DeploymentRecord, what: &str) -> Result<(), CommandError> {
         let refused = |reason| Err(CommandError::Refused { reason });
         if record.status.in_progress() {

@@ -54,6 +54,7 @@ async fn drive_held(
 ) -> Result<(), ApplyError> {
     let (outcomes, mut inbox) = mpsc::channel::<(u64, Outcome)>(OUTCOME_BUFFER);
     let mut working: Option<Working> = None;
+    controller.apply(id, Some(fence), |_, _| Some(EventKind::TakenUp)).await?;
     loop {
         let changed = controller.changed.notified();
         let record = controller.record(id).await?;

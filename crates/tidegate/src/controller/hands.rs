@@ -13,6 +13,7 @@ pub struct Job {
 }
 
 /// Where the outcomes of one job go.
+#[derive(Clone)]
 pub struct Reports {
     epoch: u64,
     outbox: mpsc::Sender<(u64, Outcome)>,

@@ -1,12 +1,31 @@
 //! The watch after the switch: the candidate has all traffic, the previous version is warm and answers nobody.
 
+use serde_json::Value;
+
 use super::{Stepper, evidence_of};
 use crate::analysis::{ArmSummary, LatencyHistogram, Verdict, analyse};
+use crate::rollout::Phase;
 
 /// Where the previous version has answered nobody, the candidate is measured against one that has never failed.
 const NEVER_FAILED: u64 = 1_000_000_000;
 
 impl Stepper {
+    /// A watch that nobody kept is none: it begins again. (A step counts afresh by itself and waits for its verdict.)
+    pub(super) fn taken_up(&mut self) {
+        let watch = self.stages().monitoring_duration;
+        let until = self.at + watch;
+        if let Phase::Watching { until: before } = &mut self.rollout.phase
+            && *before < until
+        {
+            *before = until;
+            self.record(
+                "takenUp",
+                &format!("taken up anew; it is watched for {watch} from now"),
+                Value::Null,
+            );
+        }
+    }
+
     /// Rolls back on evidence. There is no other version in the same minutes any more, so only what holds still over
     /// minutes is compared with what the previous one did before: failures and right answers, not latency.
     pub(super) fn observed(&mut self, candidate: &ArmSummary, mut previous: ArmSummary) {

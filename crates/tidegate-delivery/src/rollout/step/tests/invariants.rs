@@ -35,6 +35,7 @@ fn any_event() -> impl Strategy<Value = EventKind> {
     prop_oneof![
         Just(EventKind::Start),
         Just(EventKind::Tick),
+        Just(EventKind::TakenUp),
         Just(EventKind::Superseded { by: DeploymentId::new("deploy-3") }),
         Just(current(Outcome::Validated(good_report()))),
         Just(current(Outcome::Validated(ValidationReport::default()))),

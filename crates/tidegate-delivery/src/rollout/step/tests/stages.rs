@@ -151,6 +151,18 @@ fn the_watch_judges_right_answers_but_not_the_latency_of_other_minutes() {
     assert!(world.rollout.phase.cause().unwrap().contains("accuracy"), "{:?}", world.rollout.phase);
 }
 
+/// Found by the simulation: a process died in the watch, and the one that took it up found the time gone and the watch over.
+#[test]
+fn a_watch_that_nobody_kept_begins_again() {
+    let mut world = World::switched(Some("old"));
+    world.at += SignedDuration::from_mins(30);
+    world.send(EventKind::TakenUp);
+    world.send(EventKind::Tick);
+    assert_eq!(world.rollout.status(), DeploymentStatus::Deploying);
+    world.wait(SignedDuration::from_mins(5));
+    assert_eq!(world.rollout.status(), DeploymentStatus::Active);
+}
+
 #[test]
 fn a_late_outcome_changes_nothing() {
     let mut world = World::new(Some("old"));
