@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::operations::fault::Fault;
 
-/// The inference log is written a moment behind the answer; feedback that comes sooner waits for it.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// The inference log is written a moment behind the answer, on a busy disk several; feedback that comes sooner waits.
+const LOG_PATIENCE: Duration = Duration::from_secs(3);
 const LOG_POLL: Duration = Duration::from_millis(25);
 
 /// How far a number may be off and still be the same, relative to the larger.
