@@ -155,8 +155,8 @@ impl Server {
         self.pool.run(Arc::clone(slot), inputs, options).await
     }
 
-    /// Has a shadow run a copy of a request that was answered, and compares; [`Slot::shadowed`] of the shadow says how that
-    /// went. Returns at once: the copy runs while a worker has nothing to do, and is shed where callers need them all.
+    /// Has a shadow run a copy of a request that was answered, and compares; the shadow's [`Tally`](crate::Tally) says how
+    /// that went. Returns at once: the copy runs while a worker has nothing to do, and is shed where callers need them all.
     pub fn mirror(&self, shadow: Arc<Slot>, inputs: Vec<NamedTensor>, answer: Inference) {
         let mirror = Arc::clone(shadow.mirror());
         mirror.submit(Copy { slot: shadow, inputs, answer }, self.pool.spare());

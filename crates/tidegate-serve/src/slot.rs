@@ -66,7 +66,7 @@ pub struct Slot {
 }
 
 /// What a slot has answered since it was loaded, warm-up not counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
     /// Answered, failed ones included.
@@ -75,6 +75,8 @@ pub struct Tally {
     pub failures: u64,
     /// Of the model's runs that did not fail, without the time in the queue.
     pub latency: LatencyHistogram,
+    /// What came of the copies that it ran as a shadow; they are no part of the rest.
+    pub shadow: ShadowSummary,
 }
 
 impl Tally {
@@ -83,6 +85,7 @@ impl Tally {
         self.requests = self.requests.saturating_add(other.requests);
         self.failures = self.failures.saturating_add(other.failures);
         self.latency.merge(&other.latency);
+        self.shadow.merge(&other.shadow);
     }
 
     /// What came after `earlier`, an older state of the same tally.
@@ -91,6 +94,7 @@ impl Tally {
             requests: self.requests.saturating_sub(earlier.requests),
             failures: self.failures.saturating_sub(earlier.failures),
             latency: self.latency.since(&earlier.latency),
+            shadow: self.shadow.since(&earlier.shadow),
         }
     }
 }
@@ -195,12 +199,8 @@ impl Slot {
     }
 
     pub fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What came of the copies that it ran as a shadow since it was loaded. They are no part of the tally.
-    pub fn shadowed(&self) -> ShadowSummary {
-        self.mirror.summary()
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Tally { shadow: self.mirror.summary(), ..tally }
     }
 
     pub(crate) fn mirror(&self) -> &Arc<Mirror> {

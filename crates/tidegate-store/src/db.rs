@@ -80,6 +80,7 @@ impl Statement {
         self.values.into_iter().fold(sqlx::query(self.sqlite), |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Int(number) => query.bind(number),
+            Value::Real(number) => query.bind(number),
             Value::Bool(truth) => query.bind(truth),
             Value::Time(time) => query.bind(time.map(fixed_width)),
         })
@@ -89,6 +90,7 @@ impl Statement {
         self.values.into_iter().fold(sqlx::query(self.postgres), |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Int(number) => query.bind(number),
+            Value::Real(number) => query.bind(number),
             Value::Bool(truth) => query.bind(truth),
             Value::Time(time) => query.bind(time.map(jiff_sqlx::Timestamp::from)),
         })

@@ -34,7 +34,7 @@ pub use deployments::{
     Transition,
 };
 pub use error::StoreError;
-pub use feedback::{Feedback, FeedbackRecord, Labels};
+pub use feedback::{Feedback, FeedbackRecord, FeedbackSummary, Label};
 pub use inferences::{InferenceRecord, Inferences};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};

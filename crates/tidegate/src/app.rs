@@ -76,14 +76,15 @@ impl RunningServer {
             cache_dir.clone(),
             me.id.clone(),
         ));
-        let controller =
-            Arc::new(new_controller(config, &me.id, &store, &artifacts, &server, &placement, &clock, &ids));
         let fleet = Arc::new(Fleet::new(
             Arc::clone(&store),
             Arc::clone(&server),
             Arc::clone(&placement),
             Arc::clone(&clock),
             me.clone(),
+        ));
+        let controller = Arc::new(new_controller(
+            config, &me.id, &store, &artifacts, &server, &placement, &fleet, &clock, &ids,
         ));
         let readiness = Arc::new(Readiness::default());
         let (inference_log, rows) = mpsc::channel(inference_log::BUFFER);
@@ -195,6 +196,7 @@ fn new_controller(
     artifacts: &Arc<ArtifactStore>,
     server: &Arc<Server>,
     placement: &Arc<Placement>,
+    fleet: &Arc<Fleet>,
     clock: &Arc<dyn Clock>,
     ids: &Arc<IdSource>,
 ) -> Controller {
@@ -204,6 +206,7 @@ fn new_controller(
         Arc::clone(artifacts),
         Arc::clone(server),
         Arc::clone(placement),
+        Arc::clone(fleet),
         limits,
     );
     let settings = ControllerSettings {

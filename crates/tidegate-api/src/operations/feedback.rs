@@ -1,10 +1,11 @@
-//! Feedback: whether a prediction turned out to be right. Ground truth may come seconds or weeks after the prediction.
+//! Feedback: whether a prediction turned out to be right, and what was measured of it, seconds or weeks afterwards.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_core::RequestId;
-use tidegate_store::{FeedbackRecord, InferenceRecord, StoreError};
+use tidegate_core::{Moments, RequestId};
+use tidegate_store::{FeedbackRecord, InferenceRecord, Label, StoreError};
 use tokio::time::Instant;
 
 use crate::context::Context;
@@ -17,7 +18,18 @@ const LOG_POLL: Duration = Duration::from_millis(25);
 /// How far a number may be off and still be the same, relative to the larger.
 const TOLERANCE: f64 = 1e-6;
 
-/// What the caller says.
+/// Of one request; names are keys in every summary of a version.
+const MAX_METRICS: usize = 32;
+const MAX_NAME_CHARS: usize = 64;
+
+/// What the caller says: one of the two at least.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    pub truth: Option<Truth>,
+    /// By name.
+    pub metrics: BTreeMap<String, f64>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Truth {
     Verdict(bool),
@@ -35,36 +47,60 @@ pub(crate) enum FeedbackError {
     Store(#[from] StoreError),
 }
 
-/// Stores a label and gives whether the prediction was right.
+/// Stores what the caller says, and gives whether the prediction was right, where that was said.
 pub(crate) async fn give(
     context: &Context,
     request_id: RequestId,
-    truth: Truth,
+    told: Told,
     by: &str,
-) -> Result<bool, FeedbackError> {
+) -> Result<Option<bool>, FeedbackError> {
+    check_metrics(&told.metrics).map_err(FeedbackError::Invalid)?;
     let request = logged(context, &request_id).await?;
-    let (is_correct, ground_truth) = match truth {
-        Truth::Verdict(is_correct) => (is_correct, None),
-        Truth::Value(value) => {
-            let prediction = request.prediction.as_ref().ok_or_else(|| {
-                let message = "the prediction was not kept in the log, so it cannot be compared; send `correct` instead";
-                FeedbackError::Invalid(Fault::new("groundTruth", message))
-            })?;
-            (agrees(&value, prediction), Some(value))
-        }
-    };
+    let label = told.truth.map(|truth| label(truth, &request)).transpose()?;
+    let is_correct = label.as_ref().map(|label| label.is_correct);
     let feedback = FeedbackRecord {
         request_id,
         deployment_id: request.deployment_id,
         version: request.version,
         requested_at: request.requested_at,
-        is_correct,
-        ground_truth,
+        label,
+        metrics: told.metrics,
         given_by: by.to_owned(),
         given_at: context.clock.now(),
     };
     context.store.feedback.record(&feedback).await?;
     Ok(is_correct)
+}
+
+fn label(truth: Truth, request: &InferenceRecord) -> Result<Label, FeedbackError> {
+    Ok(match truth {
+        Truth::Verdict(is_correct) => Label { is_correct, ground_truth: None },
+        Truth::Value(value) => {
+            let prediction = request.prediction.as_ref().ok_or_else(|| {
+                let message = "the prediction was not kept in the log, so it cannot be compared; send `correct` instead";
+                FeedbackError::Invalid(Fault::new("groundTruth", message))
+            })?;
+            Label { is_correct: agrees(&value, prediction), ground_truth: Some(value) }
+        }
+    })
+}
+
+fn check_metrics(metrics: &BTreeMap<String, f64>) -> Result<(), Fault> {
+    if metrics.len() > MAX_METRICS {
+        let message = format!("give at most {MAX_METRICS} of a request, got {}", metrics.len());
+        return Err(Fault::new("metrics", message));
+    }
+    for (name, value) in metrics {
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            let message =
+                format!("a name has 1 to {MAX_NAME_CHARS} characters, none of them a control character");
+            return Err(Fault::new("metrics", message));
+        }
+        if !Moments::accepts(*value) {
+            return Err(Fault::new(format!("metrics.{name}"), "give a number between -1e100 and 1e100"));
+        }
+    }
+    Ok(())
 }
 
 async fn logged(context: &Context, request_id: &RequestId) -> Result<InferenceRecord, FeedbackError> {

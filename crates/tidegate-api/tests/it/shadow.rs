@@ -39,7 +39,7 @@ async fn shadow(app: &App, model: &str, version_id: &str) -> Arc<Slot> {
 fn wait_for_mirrored(shadow: &Slot, n: u64) -> ShadowSummary {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let summary = shadow.shadowed();
+        let summary = shadow.tally().shadow;
         if summary.mirrored >= n {
             assert_eq!((summary.mirrored, summary.shed), (n, 0));
             return summary;

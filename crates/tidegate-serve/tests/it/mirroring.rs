@@ -38,7 +38,7 @@ impl World {
     }
 
     fn wait_for_mirrored(&self, n: u64) {
-        wait_until("the copies have run", || self.shadow.shadowed().mirrored == n);
+        wait_until("the copies have run", || self.shadow.tally().shadow.mirrored == n);
     }
 }
 
@@ -62,7 +62,7 @@ async fn copies_are_compared_and_what_the_candidate_fails_is_counted() {
     world.fake.panics.store(true, Ordering::SeqCst);
     mirror(inputs(4.0));
     mirror(inputs(4.0));
-    let summary = world.shadow.shadowed();
+    let summary = world.shadow.tally().shadow;
     assert_eq!((summary.mirrored, summary.failures, summary.shed), (7, 4, 0));
     assert_eq!((summary.n_compared(), summary.differing), (3, 1));
     assert!((summary.largest_difference - 0.5).abs() < 1e-9, "{summary:?}");
@@ -77,7 +77,7 @@ async fn a_run_that_others_shared_says_nothing_of_latency() {
     let answer = Inference { n_together: 2, ..world.answer(1.0).await };
     world.server.mirror(Arc::clone(&world.shadow), inputs(1.0), answer);
     world.wait_for_mirrored(1);
-    let summary = world.shadow.shadowed();
+    let summary = world.shadow.tally().shadow;
     assert_eq!((summary.n_compared(), summary.running_latency.count()), (1, 0));
 }
 
@@ -91,7 +91,7 @@ async fn a_shadow_that_hangs_takes_nothing_from_callers() {
     for value in 0..100 {
         world.mirror(value as f32, value as f32).await;
     }
-    let summary = world.shadow.shadowed();
+    let summary = world.shadow.tally().shadow;
     assert_eq!((summary.mirrored, summary.shed), (0, 100 - 16));
     assert_eq!(world.fake.shadow_runs.take_arrivals(), 1);
     world.fake.shadow_runs.set_open(true);
@@ -111,7 +111,7 @@ async fn copies_give_way_to_callers_and_are_shed_where_callers_wait() {
     mirror();
     let waiting = queued!(world.server.infer(&world.running, inputs(2.0)));
     mirror();
-    assert_eq!(world.shadow.shadowed().shed, 1, "a caller waits");
+    assert_eq!(world.shadow.tally().shadow.shed, 1, "a caller waits");
     assert_eq!(world.fake.shadow_runs.take_arrivals(), 0, "the worker is busy");
     world.fake.runs.set_open(true);
     running.await.unwrap();
@@ -131,6 +131,6 @@ async fn a_shadow_is_freed_with_its_last_copy_and_a_closed_server_runs_none() {
     fake.shadow_runs.take_arrivals();
     server.shutdown().await;
     server.mirror(Arc::clone(&again), inputs(1.0), answer);
-    wait_until("the copy is shed", || again.shadowed().shed == 1);
+    wait_until("the copy is shed", || again.tally().shadow.shed == 1);
     assert_eq!(fake.shadow_runs.take_arrivals(), 0);
 }

@@ -7,6 +7,7 @@ use tidegate_core::Timestamp;
 pub(crate) enum Value {
     Text(Option<String>),
     Int(Option<i64>),
+    Real(f64),
     Bool(bool),
     /// Whole microseconds, the resolution of PostgreSQL, on both databases.
     Time(Option<Timestamp>),
@@ -68,6 +69,12 @@ impl From<u32> for Value {
 impl From<u8> for Value {
     fn from(number: u8) -> Self {
         Self::Int(Some(i64::from(number)))
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
     }
 }
 

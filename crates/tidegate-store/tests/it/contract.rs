@@ -53,6 +53,7 @@ fn all() -> Vec<Case> {
         changes::what_is_not_committed_is_not_told,
         changes::who_falls_behind_is_told_to_look_at_everything,
         feedback::labels_are_counted_by_version_and_a_later_one_replaces,
+        feedback::metrics_are_summed_up_by_version_without_losing_digits,
     ]
 }
 

@@ -5,7 +5,6 @@
 //! moment, whichever process it happened in. One process alone works the same way.
 
 mod reporter;
-#[cfg_attr(not(test), expect(dead_code, reason = "the controller is about to use it"))]
 mod window;
 
 use std::sync::Arc;
@@ -18,8 +17,7 @@ use tidegate_store::{ReplicaRecord, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 pub use reporter::report;
-#[expect(unused_imports, reason = "the controller is about to use it")]
-pub use window::{Counted, Life, Seen, Window};
+pub use window::{Counted, Life, Seen, Window, total};
 
 use crate::controller::Placement;
 
@@ -61,7 +59,6 @@ impl Fleet {
         Self { store, server, placement, clock, me }
     }
 
-    #[expect(dead_code, reason = "the controller is about to use it")]
     /// Every process that is alive, the oldest first; this one as it is now.
     pub async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError> {
         let now = self.clock.now();
@@ -74,7 +71,6 @@ impl Fleet {
         Ok(replicas)
     }
 
-    #[expect(dead_code, reason = "the controller is about to use it")]
     /// What a version has answered since it was loaded, for each life in each process, also in those that are gone. Of this
     /// process up to now, of the others up to their last report: a second ago while versions share a route.
     pub async fn counted(&self, version: &VersionId) -> Result<Vec<Counted>, StoreError> {

@@ -78,10 +78,11 @@ async fn tell(fleet: &Fleet, told: &mut Told) -> Result<(), StoreError> {
     let current = count(fleet);
     let is_due = told.at.is_none_or(|at| at.elapsed() >= fleet.me.heartbeat) || kind == ReportKind::News;
     let compared = fleet.placement.compared();
+    let nothing = Tally::default();
     let is_wanted = |version: &VersionId| is_due || compared.contains(version);
-    let grown = current.iter().filter(|(life, tally)| {
-        is_wanted(&life.0) && tally.requests > 0 && told.tallies.get(*life) != Some(*tally)
-    });
+    let grown = current
+        .iter()
+        .filter(|(life, tally)| is_wanted(&life.0) && told.tallies.get(*life).unwrap_or(&nothing) != *tally);
     let over = told.tallies.iter().filter(|(life, _)| !current.contains_key(*life));
     let mut tallies: Vec<NewTally> = grown.map(|(life, tally)| new_tally(life, tally, false)).collect();
     tallies.extend(over.map(|(life, tally)| new_tally(life, tally, true)));
@@ -104,7 +105,7 @@ async fn tell(fleet: &Fleet, told: &mut Told) -> Result<(), StoreError> {
 /// What was counted to the end, for the verdicts that the others go on to make.
 async fn say_goodbye(fleet: &Fleet, told: Told) -> Result<(), StoreError> {
     let mut last = told.tallies;
-    last.extend(count(fleet).into_iter().filter(|(_, tally)| tally.requests > 0));
+    last.extend(count(fleet).into_iter().filter(|(_, tally)| *tally != Tally::default()));
     let tallies: Vec<_> = last.iter().map(|(life, tally)| new_tally(life, tally, true)).collect();
     let myself = fleet.myself(fleet.clock.now());
     fleet.store.replicas.report(&myself, &tallies, ReportKind::Routine).await?;

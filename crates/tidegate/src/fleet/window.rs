@@ -13,7 +13,7 @@ pub struct Life {
 }
 
 /// What a version has answered in one life, from its beginning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Counted {
     pub life: Life,
     pub tally: Tally,
@@ -42,6 +42,13 @@ pub struct Window {
 enum Start {
     From(Tally),
     WithReportAfter(u64),
+}
+
+/// Everything that was ever counted.
+pub fn total(counted: &[Counted]) -> Tally {
+    let mut total = Tally::default();
+    counted.iter().for_each(|counted| total.merge(&counted.tally));
+    total
 }
 
 impl Window {

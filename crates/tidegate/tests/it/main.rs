@@ -13,7 +13,9 @@ mod fleet;
 mod lifecycle;
 mod oip;
 mod predict;
+mod replicas;
 mod stac;
+mod strategies;
 mod support;
 
 /// Settings of the test run. Tests have no configuration file; these few variables are it.

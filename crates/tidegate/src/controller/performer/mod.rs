@@ -6,6 +6,7 @@
 
 mod observation;
 mod placement;
+mod replicas;
 mod validation;
 
 use std::collections::HashMap;
@@ -19,7 +20,11 @@ use tidegate_serve::{InferError, Server, Slot, probe};
 use tidegate_store::{ArtifactStore, Store};
 
 use super::hands::{Hands, Job, Reports};
+use crate::fleet::Fleet;
 pub use placement::Placement;
+
+/// How long the other replicas are not asked whether they have loaded a version, if none of them tells.
+const LOADED_POLL: Duration = Duration::from_secs(1);
 
 /// How long to wait before asking an overloaded server for a smoke-test prediction again.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
@@ -29,6 +34,7 @@ pub struct Performer {
     artifacts: Arc<ArtifactStore>,
     server: Arc<Server>,
     placement: Arc<Placement>,
+    fleet: Arc<Fleet>,
     limits: Limits,
     /// Candidates stay loaded between the phases that need them, until a route names them.
     held: Mutex<HashMap<DeploymentId, Arc<Slot>>>,
@@ -47,9 +53,10 @@ impl Performer {
         artifacts: Arc<ArtifactStore>,
         server: Arc<Server>,
         placement: Arc<Placement>,
+        fleet: Arc<Fleet>,
         limits: Limits,
     ) -> Self {
-        Self { store, artifacts, server, placement, limits, held: Mutex::default() }
+        Self { store, artifacts, server, placement, fleet, limits, held: Mutex::default() }
     }
 }
 
@@ -101,15 +108,38 @@ impl Performer {
         if let Err(error) = self.placement.follow_all().await {
             return Outcome::LoadFailed { reason: error.to_string() };
         }
+        let n_replicas = match self.await_loaded_everywhere(version_id).await {
+            Ok(n_replicas) => n_replicas,
+            Err(reason) => return Outcome::LoadFailed { reason },
+        };
         let memory = slot
             .resident_bytes()
             .map_or_else(String::new, |bytes| format!(", about {} MB resident", bytes / 1_000_000));
+        let replicas = if n_replicas > 1 { format!(", on all {n_replicas} replicas") } else { String::new() };
         let detail = format!(
-            "in {:.2} s, {:.1} ms a probe prediction{memory}",
+            "in {:.2} s, {:.1} ms a probe prediction{memory}{replicas}",
             slot.loaded_in().as_secs_f64(),
             slot.warm_latency().as_secs_f64() * 1e3
         );
         Outcome::Loaded { detail }
+    }
+
+    /// Until every live replica reports the version loaded, for as long as the phase lasts. One that dies meanwhile is not
+    /// waited for. Gives how many there are, or which one cannot.
+    async fn await_loaded_everywhere(&self, version_id: &VersionId) -> Result<usize, String> {
+        let mut changes = self.store.changes.subscribe();
+        loop {
+            match self.fleet.replicas().await {
+                Ok(replicas) => {
+                    if replicas::all_have_loaded(&replicas, version_id)? {
+                        return Ok(replicas.len());
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "failed to look at the replicas; looking again"),
+            }
+            // Any change may be one of theirs; that nobody tells of one is no reason to wait for ever.
+            let _told = tokio::time::timeout(LOADED_POLL, changes.next()).await;
+        }
     }
 
     async fn smoke_test(&self, version_id: &VersionId, samples: u32) -> Result<(), String> {

@@ -1,21 +1,25 @@
-//! What is reported while a deployment moves traffic: how both versions answer, over the same minutes.
+//! What is reported while a deployment moves traffic: how both versions answer, over the same minutes and on every replica.
 //!
 //! Counting begins when the work begins, and anew after a restart: that costs time, never a wrong verdict.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use tidegate_core::{ArmSummary, DeploymentId, SemVer, ShadowSummary, Timestamp, VersionId};
+use tidegate_core::{ArmSummary, DeploymentId, SemVer, Timestamp, VersionId};
 use tidegate_delivery::{Outcome, ReplicaHealth};
 use tidegate_serve::Tally;
-use tidegate_store::{DeploymentFilter, Labels, Page, StoreError};
+use tidegate_store::{DeploymentFilter, FeedbackSummary, Page, StoreError};
 
-use super::Performer;
+use super::{Performer, replicas};
 use crate::controller::hands::Reports;
+use crate::fleet::{Counted, Fleet, Window, total};
 
 /// How often what is seen is reported.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Of the time, what looking may take: a database that is slow, or full of feedback, is asked less often.
+const LOOKING_SHARE: u32 = 10;
 
 /// How far back right answers of the previous version count, once it answers nobody any more.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(24);
@@ -26,6 +30,16 @@ const DEPLOYMENTS_LOOKED_AT: u32 = 50;
 /// The running version and the new one.
 type Pair<'a> = (&'a VersionId, &'a VersionId);
 
+/// What is known of predictions afterwards, by the version that made them.
+type Feedbacks = HashMap<SemVer, FeedbackSummary>;
+
+/// A version whose answers are counted from some moment on.
+struct Counting {
+    version: VersionId,
+    number: SemVer,
+    window: Window,
+}
+
 impl Performer {
     /// What both versions have answered since now, until nobody listens.
     pub(super) async fn compare(
@@ -35,13 +49,12 @@ impl Performer {
         since: Timestamp,
         reports: &Reports,
     ) {
-        let start = self.answered_by(versions);
+        let (mut counting, mut pace) = (self.count_both(versions).await, Pace::new(reports));
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            let Some((baseline, candidate)) = self.compared(deployment, versions, since, &start).await else {
-                continue;
-            };
-            if !reports.send(Outcome::Compared { baseline, candidate }).await {
+            pace.rest().await;
+            let compared = self.compared(deployment, &mut counting, since).await;
+            let outcome = compared.map(|(baseline, candidate)| Outcome::Compared { baseline, candidate });
+            if !pace.report(outcome).await {
                 return;
             }
         }
@@ -55,14 +68,15 @@ impl Performer {
         since: Timestamp,
         reports: &Reports,
     ) {
-        let start = self.answered_by(versions);
+        let (mut counting, mut pace) = (self.count_both(versions).await, Pace::new(reports));
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            let Some((baseline, candidate)) = self.compared(deployment, versions, since, &start).await else {
-                continue;
-            };
-            let replicas = self.replicas(versions.1).await;
-            if !reports.send(Outcome::Inspected { replicas, baseline, candidate }).await {
+            pace.rest().await;
+            let compared = self.compared(deployment, &mut counting, since).await;
+            let replicas = self.health(deployment, versions.1).await;
+            let outcome = compared.and_then(|(baseline, candidate)| {
+                Ok(Outcome::Inspected { replicas: replicas?, baseline, candidate })
+            });
+            if !pace.report(outcome).await {
                 return;
             }
         }
@@ -76,18 +90,18 @@ impl Performer {
         previous_id: Option<&VersionId>,
         reports: &Reports,
     ) {
-        let answered_before = previous_id.map(|previous| self.answered(previous)).unwrap_or_default();
-        let start = self.answered(candidate_id);
+        let mut pace = Pace::new(reports);
+        let mut candidate = self.count(candidate_id).await;
+        let answered_before = match previous_id {
+            Some(previous) => Some(self.counted(previous).await),
+            None => None,
+        };
+        let answered_before = answered_before.map(|(number, counted)| (number, total(&counted)));
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            let labels = self.labels_around_switch(deployment, previous_id).await;
-            let Some((labels_before, labels)) = noted(labels) else { continue };
-            let candidate = self.labelled(candidate_id, self.answered(candidate_id).since(&start), &labels);
-            let previous = match previous_id {
-                Some(previous) => self.labelled(previous, answered_before.clone(), &labels_before),
-                None => answered_before.clone(),
-            };
-            if !reports.send(Outcome::Observed { candidate, previous }).await {
+            pace.rest().await;
+            let outcome =
+                self.observed(deployment, &mut candidate, previous_id, answered_before.as_ref()).await;
+            if !pace.report(outcome).await {
                 return;
             }
         }
@@ -95,41 +109,53 @@ impl Performer {
 
     /// How the candidate's answers to copies compare with those that callers were sent.
     pub(super) async fn mirror(&self, candidate: &VersionId, reports: &Reports) {
-        let start = self.shadowed(candidate);
+        let (mut candidate, mut pace) = (self.count(candidate).await, Pace::new(reports));
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            if !reports.send(Outcome::Mirrored(self.shadowed(candidate).since(&start))).await {
+            pace.rest().await;
+            let tally = candidate.tally(&self.fleet).await;
+            if !pace.report(tally.map(|tally| Outcome::Mirrored(tally.shadow))).await {
                 return;
             }
         }
     }
 
-    /// `None` where the labels cannot be counted now: the next look is soon.
+    async fn observed(
+        &self,
+        deployment: &DeploymentId,
+        candidate: &mut Counting,
+        previous_id: Option<&VersionId>,
+        answered_before: Option<&(SemVer, Tally)>,
+    ) -> Result<Outcome, StoreError> {
+        let (feedbacks_before, feedbacks) = self.feedbacks_around_switch(deployment, previous_id).await?;
+        let candidate = candidate.summary(&self.fleet, &feedbacks).await?;
+        let previous = answered_before
+            .map(|(number, tally)| summary(tally.clone(), feedbacks_before.get(number)))
+            .unwrap_or_default();
+        Ok(Outcome::Observed { candidate, previous })
+    }
+
     async fn compared(
         &self,
         deployment: &DeploymentId,
-        (baseline, candidate): Pair<'_>,
+        (baseline, candidate): &mut (Counting, Counting),
         since: Timestamp,
-        start: &(ArmSummary, ArmSummary),
-    ) -> Option<(ArmSummary, ArmSummary)> {
-        // Labels come late and from anywhere, so they are counted in the store.
-        let labels = noted(self.store.feedback.labels(deployment, since).await)?;
-        let summary = |version, start: &ArmSummary| {
-            self.labelled(version, self.answered(version).since(start), &labels)
-        };
-        Some((summary(baseline, &start.0), summary(candidate, &start.1)))
+    ) -> Result<(ArmSummary, ArmSummary), StoreError> {
+        // Feedback comes late and to any replica, so it is counted in the store.
+        let feedbacks = self.store.feedback.summaries(deployment, since).await?;
+        let baseline = baseline.summary(&self.fleet, &feedbacks).await?;
+        Ok((baseline, candidate.summary(&self.fleet, &feedbacks).await?))
     }
 
-    /// The labels of what was answered before the switch, and of what was answered after it.
-    async fn labels_around_switch(
+    /// The feedback on what was answered before the switch, and on what was answered after it.
+    async fn feedbacks_around_switch(
         &self,
         deployment: &DeploymentId,
         previous: Option<&VersionId>,
-    ) -> Result<(HashMap<SemVer, Labels>, HashMap<SemVer, Labels>), StoreError> {
+    ) -> Result<(Feedbacks, Feedbacks), StoreError> {
         let Some(record) = self.store.deployments.get(deployment).await? else {
             return Ok(Default::default());
         };
-        let labels = self.store.feedback.labels(deployment, record.started_at).await?;
+        let feedbacks = self.store.feedback.summaries(deployment, record.started_at).await?;
         let filter = DeploymentFilter {
             model_id: Some(record.model_id.clone()),
             environment: Some(record.environment),
@@ -141,53 +167,106 @@ impl Performer {
             earlier.iter().find(|other| other.id < record.id && Some(&other.version_id) == previous);
         let since = record.started_at.saturating_sub(LOOK_BACK).unwrap_or(record.started_at);
         let mut before = match brought_by {
-            Some(brought_by) => self.store.feedback.labels(&brought_by.id, since).await?,
+            Some(brought_by) => self.store.feedback.summaries(&brought_by.id, since).await?,
             None => HashMap::new(),
         };
         // While traffic was split, both versions answered under this deployment.
-        for (version, labels) in &labels {
-            let sum = before.entry(version.clone()).or_default();
-            (sum.labelled, sum.correct) = (sum.labelled + labels.labelled, sum.correct + labels.correct);
+        for (version, feedback) in &feedbacks {
+            before.entry(version.clone()).or_default().merge(feedback);
         }
-        Ok((before, labels))
+        Ok((before, feedbacks))
     }
 
     /// The live replicas, and whether they answer with the candidate.
-    async fn replicas(&self, candidate: &VersionId) -> Vec<ReplicaHealth> {
-        let _ = candidate;
-        Vec::new()
-    }
-
-    /// The same summary with the labels of the version's requests.
-    fn labelled(
+    async fn health(
         &self,
-        version_id: &VersionId,
-        summary: ArmSummary,
-        labels: &HashMap<SemVer, Labels>,
-    ) -> ArmSummary {
-        let slot = self.server.slot(version_id);
-        let labels = slot.and_then(|slot| labels.get(slot.number()).copied()).unwrap_or_default();
-        ArmSummary { labelled: labels.labelled, correct: labels.correct, ..summary }
+        deployment: &DeploymentId,
+        candidate: &VersionId,
+    ) -> Result<Vec<ReplicaHealth>, StoreError> {
+        let Some(record) = self.store.deployments.get(deployment).await? else { return Ok(Vec::new()) };
+        let Some(route) = self.store.routes.get(record.environment, &record.model_id).await? else {
+            return Ok(Vec::new());
+        };
+        let replicas = self.fleet.replicas().await?;
+        Ok(replicas.iter().map(|replica| replicas::health(replica, &route, candidate)).collect())
     }
 
-    fn answered_by(&self, (baseline, candidate): Pair<'_>) -> (ArmSummary, ArmSummary) {
-        (self.answered(baseline), self.answered(candidate))
+    async fn count_both(&self, (baseline, candidate): Pair<'_>) -> (Counting, Counting) {
+        (self.count(baseline).await, self.count(candidate).await)
     }
 
-    fn shadowed(&self, version_id: &VersionId) -> ShadowSummary {
-        self.server.slot(version_id).map(|slot| slot.shadowed()).unwrap_or_default()
+    /// Begins to count.
+    async fn count(&self, version: &VersionId) -> Counting {
+        let (number, counted) = self.counted(version).await;
+        Counting { version: version.clone(), number, window: Window::open(&counted) }
     }
 
-    /// What this process's slot of the version has answered since it was loaded.
-    fn answered(&self, version_id: &VersionId) -> ArmSummary {
-        let tally = self.server.slot(version_id).map(|slot| slot.tally()).unwrap_or_default();
-        let Tally { requests, failures, latency } = tally;
-        ArmSummary { requests, failures, latency, ..ArmSummary::default() }
+    /// What the version has answered so far, as soon as that can be read.
+    async fn counted(&self, version: &VersionId) -> (SemVer, Vec<Counted>) {
+        loop {
+            let number = self.number(version).await;
+            match (number, self.fleet.counted(version).await) {
+                (Ok(number), Ok(counted)) => return (number, counted),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(%error, "failed to begin counting; trying again in a moment");
+                }
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    async fn number(&self, version: &VersionId) -> Result<SemVer, StoreError> {
+        if let Some(slot) = self.server.slot(version) {
+            return Ok(slot.number().clone());
+        }
+        // Versions are never deleted; a number that nobody has finds no feedback.
+        let version = self.store.versions.get(version).await?;
+        Ok(version.map_or_else(|| SemVer::new(0, 0, 0), |version| version.version))
     }
 }
 
-fn noted<T>(counted: Result<T, StoreError>) -> Option<T> {
-    counted
-        .inspect_err(|error| tracing::warn!(%error, "failed to count labels; judging again in a moment"))
-        .ok()
+impl Counting {
+    async fn tally(&mut self, fleet: &Fleet) -> Result<Tally, StoreError> {
+        Ok(self.window.count(&fleet.counted(&self.version).await?))
+    }
+
+    async fn summary(&mut self, fleet: &Fleet, feedbacks: &Feedbacks) -> Result<ArmSummary, StoreError> {
+        Ok(summary(self.tally(fleet).await?, feedbacks.get(&self.number)))
+    }
+}
+
+fn summary(tally: Tally, feedback: Option<&FeedbackSummary>) -> ArmSummary {
+    let FeedbackSummary { labelled, correct, metrics } = feedback.cloned().unwrap_or_default();
+    let Tally { requests, failures, latency, .. } = tally;
+    ArmSummary { requests, failures, latency, labelled, correct, metrics, ..ArmSummary::default() }
+}
+
+/// Reports again and again. Where the database cannot be read, the next look is soon.
+struct Pace<'a> {
+    reports: &'a Reports,
+    pause: Duration,
+    rested_at: Instant,
+}
+
+impl<'a> Pace<'a> {
+    fn new(reports: &'a Reports) -> Self {
+        Self { reports, pause: INTERVAL, rested_at: Instant::now() }
+    }
+
+    async fn rest(&mut self) {
+        tokio::time::sleep(self.pause).await;
+        self.rested_at = Instant::now();
+    }
+
+    /// False once nobody listens.
+    async fn report(&mut self, outcome: Result<Outcome, StoreError>) -> bool {
+        self.pause = INTERVAL.max(self.rested_at.elapsed() * LOOKING_SHARE);
+        match outcome {
+            Ok(outcome) => self.reports.send(outcome).await,
+            Err(error) => {
+                tracing::warn!(%error, "failed to count; judging again in a moment");
+                true
+            }
+        }
+    }
 }

@@ -47,8 +47,13 @@ impl Api {
 
     /// The same server, asked by somebody else.
     pub fn as_user(&self, name: &str) -> Self {
+        self.with_header("x-tidegate-user", name)
+    }
+
+    /// The same server, asked with a header each time.
+    pub fn with_header(&self, name: &'static str, value: &str) -> Self {
         let mut headers = reqwest::header::HeaderMap::new();
-        headers.insert("x-tidegate-user", name.parse().expect("a plain name"));
+        headers.insert(name, value.parse().expect("a plain value"));
         let http =
             reqwest::Client::builder().default_headers(headers).build().expect("a client with a header");
         Self { http, base: self.base.clone() }
