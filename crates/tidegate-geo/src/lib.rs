@@ -7,6 +7,7 @@
 //! Start reading at [`stac_mlm`] (what the model wants), then [`image`] (what we have), [`segment`](mod@segment) (how
 //! one meets the other) and [`outputs`] (what is left behind).
 
+pub mod esri;
 pub mod image;
 pub mod outputs;
 pub mod segment;

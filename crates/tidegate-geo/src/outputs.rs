@@ -5,7 +5,7 @@
 mod metadata;
 mod npy;
 mod overlay;
-mod palette;
+pub(crate) mod palette;
 mod png_file;
 
 use std::io;

@@ -20,6 +20,7 @@ use tidegate_core::SemVer;
 pub use asset::ModelAsset;
 pub use ending::Ending;
 pub use href::{HrefError, resolve_href};
+pub(crate) use input::data_type_name;
 pub use input::{ANY_SIZE_TILE, DimOrder, InputSpec};
 pub use output::{Activation, Class, OutputSpec};
 use reader::{Faults, Node};
@@ -95,7 +96,17 @@ impl ModelItem {
             _ => Err(InvalidItem { faults: faults.into_vec() }),
         }
     }
+
+    /// 0, 1, 2 for a band called red, green or blue, or commonly known so.
+    pub fn color_of_band(&self, name: &str) -> Option<usize> {
+        let color = |name: &str| COLORS.iter().position(|color| color.eq_ignore_ascii_case(name));
+        let band = self.bands.iter().find(|band| band.name == name);
+        band.and_then(|band| color(band.common_name.as_deref()?)).or_else(|| color(name))
+    }
 }
+
+/// Of every picture, in this order.
+const COLORS: [&str; 3] = ["red", "green", "blue"];
 
 /// `None` only with a fault recorded.
 fn read(item: &Node<'_>, faults: &mut Faults) -> Option<ModelItem> {

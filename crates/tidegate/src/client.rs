@@ -61,6 +61,18 @@ impl Client {
         Ok(response.json().await?)
     }
 
+    /// Writes an answer's body into a file, as it comes.
+    pub async fn download(&self, path: &str, file: &Path) -> anyhow::Result<()> {
+        use tokio::io::AsyncWriteExt;
+        let mut response = self.send(self.request(Method::GET, path)?).await?;
+        let write_failed = || format!("failed to write `{}`", file.display());
+        let mut target = tokio::fs::File::create(file).await.with_context(write_failed)?;
+        while let Some(chunk) = response.chunk().await.context("the download broke off")? {
+            target.write_all(&chunk).await.with_context(write_failed)?;
+        }
+        target.flush().await.with_context(write_failed)
+    }
+
     /// Every item of a paged listing: `key` names the array. `query` has the filters.
     pub async fn list_all(
         &self,

@@ -15,13 +15,13 @@ const DEFAULT_COLORS: [[u8; 3]; 8] = [
 ];
 
 /// One per mask value: background and foreground of a binary model, else one per channel.
-pub(super) struct ClassColors {
+pub(crate) struct ClassColors {
     pub colors: Vec<[u8; 3]>,
     /// Mask values that are left untinted: background.
     pub background: Vec<bool>,
 }
 
-pub(super) fn class_colors(item: &ModelItem, n_channels: usize) -> ClassColors {
+pub(crate) fn class_colors(item: &ModelItem, n_channels: usize) -> ClassColors {
     let n_values = n_channels.max(2);
     let class = |value: usize| class_of(&item.output.classes, value);
     let colors = (0..n_values).map(|value| match class(value).and_then(|class| class.color) {

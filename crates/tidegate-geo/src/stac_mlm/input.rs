@@ -29,6 +29,19 @@ pub struct InputSpec {
     pub pre_processing: Option<String>,
 }
 
+impl InputSpec {
+    /// The axes in their order, -1 for a batch of any size.
+    pub fn shape(&self) -> Vec<i64> {
+        let size = |size: usize| i64::try_from(size).unwrap_or(-1);
+        let (batch, bands) = (self.batch.map_or(-1, size), size(self.n_bands));
+        let (height, width) = (size(self.height), size(self.width));
+        match self.dim_order {
+            DimOrder::Bchw => vec![batch, bands, height, width],
+            DimOrder::Bhwc => vec![batch, height, width, bands],
+        }
+    }
+}
+
 /// The order of a four-dimensional tensor's axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DimOrder {

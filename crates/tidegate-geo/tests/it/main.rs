@@ -6,6 +6,7 @@
     reason = "clippy's leave for tests ends at their helpers"
 )]
 
+mod esri;
 mod images;
 mod items;
 mod outputs;

@@ -4,6 +4,7 @@ mod activation;
 mod demo;
 mod deploy;
 mod model;
+mod package;
 mod predict;
 mod replica;
 mod serve;
@@ -75,6 +76,9 @@ enum Command {
     /// Check a model's STAC-MLM item, or write a first one
     #[command(subcommand)]
     Stac(stac::StacCommand),
+    /// Make, sign and check deep learning packages for ArcGIS
+    #[command(subcommand)]
+    Package(package::PackageCommand),
     /// Print the settings in force, as a tidegate.toml
     Config(ConfigFlags),
 }
@@ -124,6 +128,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Cancel(args) => deploy::command("cancel", &args).await,
         Command::Replica(command) => replica::run(command).await,
         Command::Predict(args) => predict::run(&args).await,
+        Command::Package(command) => package::run(&command).await,
         Command::Stac(command) => stac::run(&command),
         Command::Config(flags) => {
             say(Config::load(&flags)?.to_toml()?.trim_end());

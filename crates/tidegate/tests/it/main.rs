@@ -12,6 +12,7 @@ mod crash;
 mod fleet;
 mod lifecycle;
 mod oip;
+mod package;
 mod predict;
 mod replicas;
 mod stac;

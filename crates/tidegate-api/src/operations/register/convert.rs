@@ -5,7 +5,6 @@ use std::io::BufReader;
 use bytes::Bytes;
 use futures::stream;
 use tidegate_core::{Artifact, ArtifactFormat};
-use tidegate_geo::{DimOrder, ModelItem};
 use tidegate_torchscript::{ConvertError, Converted, Options};
 
 use super::{RegisterError, Upload, file_name};
@@ -41,7 +40,7 @@ impl Upload<'_> {
         let registrar = &self.registrar;
         let path =
             registrar.artifacts.local_path(&archive.path, &archive.sha256, registrar.cache_dir).await?;
-        let input_shapes = self.draft.stac.as_ref().map(|stac| vec![input_shape(&stac.item)]);
+        let input_shapes = self.draft.stac.as_ref().map(|stac| vec![any_batch(stac.item.input.shape())]);
         let converting = tokio::task::spawn_blocking(move || {
             let file = std::fs::File::open(&path).map_err(ConvertError::Io)?;
             let options = Options { input_shapes, ..Options::default() };
@@ -60,15 +59,10 @@ fn onnx_name(stem: &str) -> String {
     format!("{}{EXTENSION}", stem.trim_end_matches('.'))
 }
 
-/// The shape of the model's input as its item says, any number of images at a time.
-fn input_shape(item: &ModelItem) -> Vec<i64> {
-    let input = &item.input;
-    let size = |size: usize| i64::try_from(size).unwrap_or(-1);
-    let (bands, height, width) = (size(input.n_bands), size(input.height), size(input.width));
-    match input.dim_order {
-        DimOrder::Bchw => vec![-1, bands, height, width],
-        DimOrder::Bhwc => vec![-1, height, width, bands],
-    }
+/// The same shape for any number of images at a time.
+fn any_batch(mut shape: Vec<i64>) -> Vec<i64> {
+    shape[0] = -1;
+    shape
 }
 
 #[cfg(test)]

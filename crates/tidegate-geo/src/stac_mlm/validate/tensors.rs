@@ -278,8 +278,7 @@ fn check_statistics(properties: &Node<'_>, item: &ModelItem, report: &mut Report
         Scaling::ZScore { mean, stddev } => (0.0..=1.0).contains(mean) && *stddev <= 1.0,
         _ => false,
     };
-    let colors = ["red", "green", "blue"];
-    let is_color = |name: &String| colors.iter().any(|color| color.eq_ignore_ascii_case(name));
+    let is_color = |name: &String| item.color_of_band(name).is_some();
     let is_rgb = item.input.n_bands == 3 && item.input.bands.iter().all(is_color);
     if is_rgb && item.input.scaling.iter().all(is_of_unit_range) {
         let pointer = format!("{}/0/value_scaling", properties.pointer_to("mlm:input"));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidegate_core::{ArtifactFormat, Dim};
-use tidegate_geo::{DimOrder, Ending, Finding, InputSpec, ModelItem, Severity, resolve_href};
+use tidegate_geo::{DimOrder, Ending, Finding, ModelItem, Severity, resolve_href};
 use tidegate_serve::{OnnxDescription, describe_onnx};
 
 /// Of every ONNX file that is there; that one is missing is said elsewhere.
@@ -28,13 +28,10 @@ fn compare(item: &ModelItem, described: &OnnxDescription, asset: &str) -> Vec<Fi
     let mut found = Vec::new();
     match described.inputs.as_slice() {
         [input] => {
-            let (expected, spec) = (shape(&item.input), &item.input);
+            let (expected, spec) = (item.input.shape(), &item.input);
             if !agree(&expected, &input.shape) {
-                let message = format!(
-                    "the model takes {}, the item says {}: correct it",
-                    input.shape_text(),
-                    shape_text(&expected)
-                );
+                let message =
+                    format!("the model takes {}, the item says {expected:?}: correct it", input.shape_text());
                 found.push(error_at("/properties/mlm:input/0/input/shape", message));
             }
             if input.datatype != spec.data_type {
@@ -75,24 +72,13 @@ fn compare_output(item: &ModelItem, described: &OnnxDescription) -> Option<Findi
     (!fits).then(|| error_at("/properties/mlm:output/0/result/shape", message))
 }
 
-fn shape(input: &InputSpec) -> Vec<Dim> {
-    let batch = input.batch.map_or(Dim::Dynamic, Dim::Fixed);
-    let [bands, height, width] = [input.n_bands, input.height, input.width].map(Dim::Fixed);
-    match input.dim_order {
-        DimOrder::Bchw => vec![batch, bands, height, width],
-        DimOrder::Bhwc => vec![batch, height, width, bands],
-    }
-}
-
 /// A size that varies on either side agrees with any.
-fn agree(expected: &[Dim], actual: &[Dim]) -> bool {
-    let pair_agrees = |(a, b): (&Dim, &Dim)| *a == Dim::Dynamic || *b == Dim::Dynamic || a == b;
+fn agree(expected: &[i64], actual: &[Dim]) -> bool {
+    let pair_agrees = |(expected, actual): (&i64, &Dim)| {
+        let actual = i64::from(*actual);
+        *expected == -1 || actual == -1 || *expected == actual
+    };
     expected.len() == actual.len() && expected.iter().zip(actual).all(pair_agrees)
-}
-
-fn shape_text(shape: &[Dim]) -> String {
-    let sizes = shape.iter().map(|dim| i64::from(*dim).to_string()).collect::<Vec<_>>();
-    format!("[{}]", sizes.join(", "))
 }
 
 fn error_at(pointer: &str, message: String) -> Finding {

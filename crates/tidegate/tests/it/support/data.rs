@@ -26,3 +26,13 @@ pub fn shared_data() -> Option<PathBuf> {
     crate::skip(&format!("no test data at {} (set TIDEGATE_TEST_DATA)", folder.display()));
     None
 }
+
+/// The Python of the tests (`scripts/install-python-tools.sh`), or `None` with a line that says so.
+pub fn test_python() -> Option<PathBuf> {
+    let python = repository().join(".tools/python/bin/python");
+    if python.is_file() {
+        return Some(python);
+    }
+    crate::skip("no Python tools (run scripts/install-python-tools.sh)");
+    None
+}

@@ -8,7 +8,7 @@ mod database;
 mod postgres;
 
 pub use api::{Answer, Api, json_of};
-pub use data::{fixture, repository, shared_data};
+pub use data::{fixture, repository, shared_data, test_python};
 pub use database::{Database, databases};
 
 use std::io::{BufRead, BufReader};
