@@ -25,8 +25,7 @@ impl Fleet {
     async fn start() -> Option<Self> {
         let database = databases().await.into_iter().find(|database| database.url().is_some())?;
         let url = database.url()?;
-        let heartbeat = ("TIDEGATE_REPLICA__HEARTBEAT_S".to_owned(), "1".to_owned());
-        let installation = Installation { extra_env: vec![heartbeat], ..Installation::on(&database) };
+        let installation = Installation::on(&database);
         // One after the other: the first makes the tables.
         let mut servers = vec![];
         for _ in 0..3 {

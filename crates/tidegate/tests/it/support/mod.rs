@@ -59,6 +59,8 @@ impl Installation {
             .env("TIDEGATE_RUNTIME__ENGINE", self.engine)
             .env("TIDEGATE_LOG__FORMAT", "json")
             .env("TIDEGATE_DEPLOYMENTS__LEASE_S", "1")
+            // A process that was killed is waited for until it is taken for dead: three of these.
+            .env("TIDEGATE_REPLICA__HEARTBEAT_S", "1")
             .envs(self.extra_env.iter().cloned());
         if let Some(url) = &self.database {
             command.env("TIDEGATE_DATABASE__URL", url);
