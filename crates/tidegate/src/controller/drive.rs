@@ -9,6 +9,7 @@ use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
 use tidegate_store::{DeploymentRecord, Fence};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, rollout_of};
@@ -55,7 +56,12 @@ async fn drive_held(
     let (outcomes, mut inbox) = mpsc::channel::<(u64, Outcome)>(OUTCOME_BUFFER);
     let mut working: Option<Working> = None;
     controller.apply(id, Some(fence), |_, _| Some(EventKind::TakenUp)).await?;
+    let mut pace = Pace::of(controller);
     loop {
+        if pace.has_jumped(controller) {
+            // Time that the clock has skipped was not watched.
+            controller.apply(id, Some(fence), |_, _| Some(EventKind::TakenUp)).await?;
+        }
         let changed = controller.changed.notified();
         let record = controller.record(id).await?;
         let rollout = rollout_of(&record)?;
@@ -92,6 +98,29 @@ async fn drive_held(
             Some(renewed) if renewed.generation == fence.generation => {}
             _ => return Err(ApplyError::Fenced),
         }
+    }
+}
+
+/// Tells the clock's jumps from time that has passed.
+struct Pace {
+    wall: Timestamp,
+    passed: Instant,
+}
+
+/// More than a busy machine or a clock that is being corrected smoothly makes of it.
+const JUMP: SignedDuration = SignedDuration::from_secs(2);
+
+impl Pace {
+    fn of(controller: &Controller) -> Self {
+        Self { wall: controller.clock.now(), passed: Instant::now() }
+    }
+
+    fn has_jumped(&mut self, controller: &Controller) -> bool {
+        let now = Self::of(controller);
+        let by_wall = now.wall.duration_since(self.wall);
+        let passed = SignedDuration::try_from(now.passed - self.passed).unwrap_or(SignedDuration::MAX);
+        *self = now;
+        (by_wall - passed).abs() > JUMP
     }
 }
 

@@ -174,12 +174,10 @@ impl World {
     pub fn follow(&self, id: &ReplicaId) {
         let mut state = self.state();
         let State { route, replicas, rng, .. } = &mut *state;
-        let (Some(replica), Some(route)) = (replicas.get_mut(id), route.clone()) else { return };
-        if replica.process.is_dead() {
-            return;
-        }
+        let Some(replica) = replicas.get_mut(id).filter(|replica| !replica.process.is_dead()) else { return };
         let now = Instant::now();
         replica.seen = now;
+        let Some(route) = route.clone() else { return };
         let ready: Vec<_> = replica
             .loading
             .iter()
