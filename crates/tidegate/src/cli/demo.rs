@@ -1,10 +1,14 @@
 //! `tidegate demo`: the whole story once, over the real API, told in a few lines.
 
+mod load;
+mod replicas;
+mod rollouts;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{deploy, model, predict, say};
@@ -17,7 +21,10 @@ use crate::logging;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DemoArgs {
+    #[command(subcommand)]
+    story: Option<OtherStory>,
     /// A folder with stac_item.json, its model files, and the image to look at
     #[arg(long, value_name = "FOLDER", default_value = "examples/refugee-camp")]
     example: PathBuf,
@@ -31,7 +38,16 @@ pub struct DemoArgs {
     pub config: ConfigFlags,
 }
 
+#[derive(Subcommand)]
+enum OtherStory {
+    /// Deliver good and bad versions by every strategy, under load, over three servers
+    Rollouts(rollouts::RolloutsArgs),
+}
+
 pub async fn run(args: &DemoArgs, config: Config) -> anyhow::Result<()> {
+    if let Some(OtherStory::Rollouts(args)) = &args.story {
+        return rollouts::run(args).await;
+    }
     let item = args.example.join("stac_item.json");
     let image = args.example.join(&args.image);
     for file in [&item, &image] {
