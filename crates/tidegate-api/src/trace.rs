@@ -23,29 +23,54 @@ pub(crate) async fn trace(State(context): State<Context>, request: Request, next
     let trace_id = trace_id_of(request.headers()).unwrap_or_else(|| fresh_trace_id(&context));
     let method = request.method().clone();
     // The pattern, not the path: log lines group, and a path may carry what a person typed.
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let route = route.unwrap_or_else(|| "(no route)".to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let protocol = Protocol::of(request.uri().path());
 
     let span = tracing::info_span!("request", trace_id);
     let mut response = next.run(request).instrument(span.clone()).await;
 
     let _entered = span.enter();
-    if let Some(error) = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response)) {
-        log_error(&error);
-        response = render(protocol, &error, &response, &trace_id, &context);
+    let error = response.extensions_mut().remove::<ApiError>().or_else(|| foreign(&response));
+    if let Some(error) = &error {
+        log_error(error);
+        response = render(protocol, error, &response, &trace_id, &context);
     }
     let status = response.status().as_u16();
     let latency_ms = started.elapsed().as_secs_f64() * 1e3;
-    match route.as_str() {
-        // Asked every few seconds by whoever watches the process.
-        "/health" | "/ready" => tracing::debug!(%method, route, status, latency_ms, "answered"),
-        _ => tracing::info!(%method, route, status, latency_ms, "answered"),
+    let route = route.as_ref().map_or("(no route)", MatchedPath::as_str);
+    // In gRPC, errors have the status 200 too.
+    if is_frequent(route) && error.is_none() && response.status().is_success() {
+        tracing::debug!(%method, route, status, latency_ms, "answered");
+    } else {
+        tracing::info!(%method, route, status, latency_ms, "answered");
     }
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(TRACE_ID_HEADER, value);
     }
     response
+}
+
+/// Asked every few seconds by whoever watches the process; or a prediction, of which there may be thousands a second, and
+/// which the inference log has. Where they fail, there is a line.
+fn is_frequent(route: &str) -> bool {
+    matches!(
+        route,
+        "/health"
+            | "/ready"
+            | "/api/v1/inference/{model}"
+            | "/api/v1/inference/{model}/batch"
+            | "/v2/health/live"
+            | "/v2/health/ready"
+            | "/v2/models/{model}/ready"
+            | "/v2/models/{model}/infer"
+            | "/v2/models/{model}/versions/{version}/infer"
+            | "/inference.GRPCInferenceService/ServerLive"
+            | "/inference.GRPCInferenceService/ServerReady"
+            | "/inference.GRPCInferenceService/ModelReady"
+            | "/inference.GRPCInferenceService/ModelInfer"
+            | "/inference.GRPCInferenceService/ModelStreamInfer"
+            | "/grpc.health.v1.Health/Check"
+    )
 }
 
 /// An error that some library answered with, in its own shape or none.

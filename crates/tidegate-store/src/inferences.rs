@@ -24,14 +24,33 @@ pub struct InferenceRecord {
     pub deployment_id: Option<DeploymentId>,
     pub arm: Option<u32>,
     /// Absent where sampling or privacy settings keep it out; so is `prediction`.
-    pub features: Option<Value>,
-    pub prediction: Option<Value>,
+    pub features: Option<JsonText>,
+    pub prediction: Option<JsonText>,
     pub confidence: Option<f64>,
     pub latency_ms: Option<f64>,
     pub status: String,
     pub error_message: Option<String>,
     pub requested_at: Timestamp,
     pub completed_at: Option<Timestamp>,
+}
+
+/// JSON as its text: written once where it comes from, stored as it is, and only read when somebody asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonText(String);
+
+impl JsonText {
+    pub fn of(value: &impl Serialize) -> serde_json::Result<Self> {
+        serde_json::to_string(value).map(Self)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What it says; null where the text was damaged in the database.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
 }
 
 /// A record as one element of the JSON array that carries a batch into the database. JSON inside is text again.
@@ -43,8 +62,8 @@ struct Element<'a> {
     environment: Option<&'static str>,
     deployment_id: Option<&'a str>,
     arm: Option<u32>,
-    features: Option<String>,
-    prediction: Option<String>,
+    features: Option<&'a str>,
+    prediction: Option<&'a str>,
     confidence: Option<f64>,
     latency_ms: Option<f64>,
     status: &'a str,
@@ -64,8 +83,8 @@ impl Inferences {
             return Ok(());
         }
         let batch: Vec<_> = records.iter().map(element_of).collect();
-        let batch = serde_json::to_value(batch).expect("a record is strings and numbers");
-        self.db.execute(sql("log inferences", SQLITE).on_postgres(POSTGRES).bind(&batch)).await.map(drop)
+        let batch = serde_json::to_string(&batch).expect("a record is strings and numbers");
+        self.db.execute(sql("log inferences", SQLITE).on_postgres(POSTGRES).bind(batch)).await.map(drop)
     }
 
     pub async fn get(&self, id: &RequestId) -> Result<Option<InferenceRecord>, StoreError> {
@@ -90,7 +109,8 @@ impl Inferences {
     }
 }
 
-/// `WHERE TRUE` keeps SQLite from reading `ON CONFLICT` as the condition of a join.
+/// `jsonb_each` hands on what it parsed, where `json_each` would write each element as text, to be parsed again for every
+/// column. `WHERE TRUE` keeps SQLite from reading `ON CONFLICT` as the condition of a join.
 const SQLITE: &str = "INSERT INTO inference_requests
         (request_id, model_name, version, environment, deployment_id, arm, features, prediction, confidence,
          latency_ms, status, error_message, requested_at, completed_at)
@@ -98,7 +118,7 @@ const SQLITE: &str = "INSERT INTO inference_requests
         value ->> 'deployment_id', value ->> 'arm', value ->> 'features', value ->> 'prediction',
         value ->> 'confidence', value ->> 'latency_ms', value ->> 'status', value ->> 'error_message',
         value ->> 'requested_at', value ->> 'completed_at'
-    FROM json_each($1) WHERE TRUE ON CONFLICT DO NOTHING";
+    FROM jsonb_each($1) WHERE TRUE ON CONFLICT DO NOTHING";
 
 const POSTGRES: &str = "INSERT INTO inference_requests
         (request_id, model_name, version, environment, deployment_id, arm, features, prediction, confidence,
@@ -119,8 +139,8 @@ fn element_of(record: &InferenceRecord) -> Element<'_> {
         environment: record.environment.map(Environment::as_str),
         deployment_id: record.deployment_id.as_ref().map(DeploymentId::as_str),
         arm: record.arm,
-        features: record.features.as_ref().map(Value::to_string),
-        prediction: record.prediction.as_ref().map(Value::to_string),
+        features: record.features.as_ref().map(JsonText::as_str),
+        prediction: record.prediction.as_ref().map(JsonText::as_str),
         confidence: record.confidence,
         latency_ms: record.latency_ms,
         status: &record.status,
@@ -139,8 +159,8 @@ fn record_of(row: &Row) -> Result<InferenceRecord, StoreError> {
         environment: row.parsed_opt("environment")?,
         deployment_id: row.text_opt("deployment_id")?.map(DeploymentId::new),
         arm: arm.map_err(|error| row.unreadable("arm", error))?,
-        features: row.json_opt("features")?,
-        prediction: row.json_opt("prediction")?,
+        features: row.text_opt("features")?.map(JsonText),
+        prediction: row.text_opt("prediction")?.map(JsonText),
         confidence: row.real_opt("confidence")?,
         latency_ms: row.real_opt("latency_ms")?,
         status: row.text("status")?,

@@ -35,7 +35,7 @@ pub use deployments::{
 };
 pub use error::StoreError;
 pub use feedback::{Feedback, FeedbackRecord, FeedbackSummary, Label};
-pub use inferences::{InferenceRecord, Inferences};
+pub use inferences::{InferenceRecord, Inferences, JsonText};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};
 pub use page::{Listing, Page};

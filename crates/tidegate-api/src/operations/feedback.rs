@@ -80,7 +80,7 @@ fn label(truth: Truth, request: &InferenceRecord) -> Result<Label, FeedbackError
                 let message = "the prediction was not kept in the log, so it cannot be compared; send `correct` instead";
                 FeedbackError::Invalid(Fault::new("groundTruth", message))
             })?;
-            Label { is_correct: agrees(&value, prediction), ground_truth: Some(value) }
+            Label { is_correct: agrees(&value, &prediction.value()), ground_truth: Some(value) }
         }
     })
 }

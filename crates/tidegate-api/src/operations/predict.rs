@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::Value;
 use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
 use tidegate_serve::{InferError, InferOptions, Inference, ResolveError, Resolved, RunError, Slot};
-use tidegate_store::{InferenceRecord, StoreError};
+use tidegate_store::{InferenceRecord, JsonText, StoreError};
 
 use super::facts::VersionFacts;
 use super::fault::{Fault, listed};
@@ -319,8 +318,8 @@ impl From<InferError> for PredictError {
 /// What came of a request, for the log.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    pub features: Option<Value>,
-    pub prediction: Option<Value>,
+    pub features: Option<JsonText>,
+    pub prediction: Option<JsonText>,
     pub confidence: Option<f64>,
     /// `None`: it was answered.
     pub error: Option<String>,
@@ -353,9 +352,8 @@ const MAX_LOGGED_ELEMENTS: usize = 256;
 const MAX_LOGGED_BYTES: usize = 64 << 10;
 
 /// The value, unless its text is longer than [`MAX_LOGGED_BYTES`].
-fn small_json(value: &impl Serialize) -> Option<Value> {
-    let value = serde_json::to_value(value).ok()?;
-    (value.to_string().len() <= MAX_LOGGED_BYTES).then_some(value)
+fn small_json(value: &impl Serialize) -> Option<JsonText> {
+    JsonText::of(value).ok().filter(|json| json.as_str().len() <= MAX_LOGGED_BYTES)
 }
 
 /// Accounts for a request, failed or not.

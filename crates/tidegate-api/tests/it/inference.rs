@@ -25,7 +25,7 @@ async fn features_and_tensors_give_the_same_prediction() {
 
     let record = app.log.recv().await.unwrap();
     assert_eq!((record.request_id.as_str(), record.status.as_str()), ("req-mine", "Completed"));
-    assert_eq!(record.features, Some(json!({"x": [1, 2, 3]})));
+    assert_eq!(record.features.unwrap().value(), json!({"x": [1, 2, 3]}));
     assert_eq!(record.version.unwrap().to_string(), "1.0.0");
     assert!(record.latency_ms.unwrap() > 0.0);
 }

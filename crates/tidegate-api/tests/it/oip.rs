@@ -1,5 +1,7 @@
 //! The Open Inference Protocol as an attacker and a tired person would speak it; its own clients are tested with the binary.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
@@ -264,6 +266,37 @@ async fn grpc_lengths_are_measured_before_they_are_believed() {
         .collect();
     let body = Body::from_stream(futures::stream::iter(pieces));
     assert_eq!(send_frame(&app, "ModelInfer", body).await.0, "0");
+}
+
+/// A stream may rest between its messages as long as it likes, but not in one; a unary call not at all.
+#[tokio::test]
+async fn only_a_message_that_has_begun_is_waited_for_so_long() {
+    let idle = Duration::from_millis(50);
+    let app = App::with(|settings| settings.body_idle_timeout = idle).await;
+    app.serve("m", "1.0.0", "linear.onnx").await;
+    let good = infer_message("a", [1, 3]);
+    let good = [&[0], &u32::try_from(good.len()).unwrap().to_be_bytes()[..], &good].concat();
+    // Its pieces, with a rest of many times the limit between them.
+    let resting = |pieces: Vec<Vec<u8>>| {
+        Body::from_stream(futures::stream::unfold(
+            pieces.into_iter().enumerate(),
+            move |mut pieces| async move {
+                let (index, piece) = pieces.next()?;
+                tokio::time::sleep(idle * if index == 0 { 0 } else { 10 }).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from(piece)), pieces))
+            },
+        ))
+    };
+    let (head, tail) = good.split_at(20);
+    for (method, pieces, status) in [
+        ("ModelStreamInfer", vec![good.clone(), good.clone()], "0"),
+        ("ModelStreamInfer", vec![good.clone(), head.to_vec(), tail.to_vec()], "4"),
+        ("ModelInfer", vec![head.to_vec(), tail.to_vec()], "4"),
+        ("ModelInfer", vec![vec![], good.clone()], "4"),
+    ] {
+        let (actual, message) = send_frame(&app, method, resting(pieces)).await;
+        assert_eq!(actual, status, "{method}: {message}");
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,13 @@ fn to_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).expect("rounding towards zero stays in range")
 }
 
+/// Text of any length, which is not copied.
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(if text.contains('\0') { storable(&text) } else { text }))
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::Text(Some(storable(text)))

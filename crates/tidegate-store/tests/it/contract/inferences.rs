@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tidegate_core::{DeploymentId, Environment, RequestId};
-use tidegate_store::InferenceRecord;
+use tidegate_store::{InferenceRecord, JsonText};
 
 use crate::bench::Bench;
 use crate::samples::at;
@@ -15,8 +15,8 @@ fn record(id: &str, seconds: i64) -> InferenceRecord {
         environment: Some(Environment::Production),
         deployment_id: Some(DeploymentId::new("d")),
         arm: Some(1),
-        features: Some(json!({"text": "it's \"x\" \0 ü", "n": 1e300})),
-        prediction: Some(json!([0.1, null])),
+        features: Some(JsonText::of(&json!({"text": "it's \"x\" \0 ü", "n": 1e300})).unwrap()),
+        prediction: Some(JsonText::of(&json!([0.1, null])).unwrap()),
         confidence: Some(0.1 + 0.2),
         latency_ms: Some(3.0),
         status: "Completed".to_owned(),
