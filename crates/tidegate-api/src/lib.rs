@@ -38,6 +38,7 @@ pub use error::{ApiError, ErrorBody, ErrorCode, ErrorContent, ErrorDetail};
 pub use extract::ANONYMOUS;
 pub use openapi::openapi;
 pub use operations::register::ImportRoot;
+pub use operations::sample::{Sample, SampleError, SampleMisfit, Subject, Trial, TrialError};
 pub use readiness::{Phase, Readiness};
 pub use trace::TRACE_ID_HEADER;
 

@@ -28,7 +28,9 @@ pub use deployment::{DeploymentStatus, Environment, StrategyKind};
 pub use digest::Sha256Digest;
 pub use id::{DeploymentId, IdSource, ModelId, ReplicaId, RequestId, VersionId};
 pub use latency::LatencyHistogram;
-pub use model::{Artifact, ArtifactFormat, Framework, Model, ModelType, Version, VersionStatus};
+pub use model::{
+    Artifact, ArtifactFormat, Baseline, Framework, Model, ModelType, ValidationSample, Version, VersionStatus,
+};
 pub use moments::Moments;
 pub use name::{InvalidName, ModelName};
 pub use prediction::Predictions;

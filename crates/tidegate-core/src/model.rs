@@ -113,8 +113,32 @@ pub struct Version {
     pub stac_item: Option<serde_json::Value>,
     /// Dataset, hyperparameters, metrics: free form, shown as given.
     pub training_metadata: Option<serde_json::Value>,
+    /// What it is said to achieve.
+    pub baseline: Option<Baseline>,
+    /// What it is tested on before it meets traffic.
+    pub validation_sample: Option<ValidationSample>,
     pub status: VersionStatus,
     pub created_at: Timestamp,
+}
+
+/// What whoever trained a version declares of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Baseline {
+    /// The higher, the better; at most 1.
+    pub accuracy: Option<f64>,
+    /// Of one prediction.
+    pub latency_ms: Option<f64>,
+}
+
+/// Inputs with what is true of them, kept beside the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ValidationSample {
+    /// Names of artifacts of the version.
+    pub files: Vec<String>,
+    /// How much that is, in words: `200 rows`, `12 images`.
+    pub holds: String,
 }
 
 /// A file of a version, as it lies in the artifact store.

@@ -31,10 +31,17 @@ pub struct ImageLimits {
     pub max_bytes: u64,
 }
 
+impl ImageLimits {
+    /// Of up to four bands.
+    pub fn with_max_pixels(max_pixels: u64) -> Self {
+        Self { max_pixels, max_bytes: max_pixels.saturating_mul(4) }
+    }
+}
+
 impl Default for ImageLimits {
     /// 100 million pixels (10,000 x 10,000) of up to four bands: what fits a modest server beside the probabilities.
     fn default() -> Self {
-        Self { max_pixels: 100_000_000, max_bytes: 400_000_000 }
+        Self::with_max_pixels(100_000_000)
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidegate_core::{
-    Artifact, Model, ModelId, ModelName, SemVer, Sha256Digest, Signature, Version, VersionId,
-};
+use tidegate_core::{Artifact, Model, ModelId, ModelName, SemVer, Sha256Digest, Version, VersionId};
 
 use crate::db::{Db, Row, Tx, sql};
 use crate::error::StoreError;
@@ -116,10 +114,12 @@ impl Versions {
 async fn insert(tx: &mut Tx, model_id: &ModelId, version: &Version) -> Result<bool, StoreError> {
     const INSERT: &str = "INSERT INTO model_versions
             (version_id, model_id, version, artifact_path, checksum, artifact_size_bytes, signature, input_schema,
-             output_schema, stac_item, training_metadata, status, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+             output_schema, stac_item, training_metadata, baseline, validation_sample, status, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         ON CONFLICT (model_id, version) DO NOTHING";
     let signature = version.signature.as_ref().map(to_json);
+    let baseline = version.baseline.as_ref().map(to_json);
+    let validation_sample = version.validation_sample.as_ref().map(to_json);
     let insert = sql("register a version", INSERT)
         .bind(version.id.as_str())
         .bind(model_id.as_str())
@@ -132,6 +132,8 @@ async fn insert(tx: &mut Tx, model_id: &ModelId, version: &Version) -> Result<bo
         .bind(&version.output_schema)
         .bind(version.stac_item.as_ref())
         .bind(version.training_metadata.as_ref())
+        .bind(baseline.as_ref())
+        .bind(validation_sample.as_ref())
         .bind(version.status.as_str())
         .bind(version.created_at);
     Ok(tx.execute(insert).await? > 0)
@@ -162,8 +164,8 @@ async fn insert_artifacts(tx: &mut Tx, version: &Version) -> Result<(), StoreErr
     Ok(())
 }
 
-fn to_json(signature: &Signature) -> serde_json::Value {
-    serde_json::to_value(signature).expect("a signature is strings and numbers")
+fn to_json(part: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(part).expect("parts of a version are strings and numbers")
 }
 
 fn version_of(row: &Row, artifacts: &[Row]) -> Result<Version, StoreError> {
@@ -184,6 +186,8 @@ fn version_of(row: &Row, artifacts: &[Row]) -> Result<Version, StoreError> {
         output_schema: row.json("output_schema")?,
         stac_item: row.json_opt("stac_item")?,
         training_metadata: row.json_opt("training_metadata")?,
+        baseline: row.json_opt("baseline")?,
+        validation_sample: row.json_opt("validation_sample")?,
         status: row.parsed("status")?,
         created_at: row.time("created_at")?,
     })

@@ -27,6 +27,8 @@ pub struct DeployRequest {
     pub environment: Option<String>,
     pub strategy: Option<String>,
     pub strategy_config: Option<Value>,
+    /// Why a failed validation shall not stop it.
+    pub override_reason: Option<String>,
 }
 
 /// A refusal or failure as the server said it.
@@ -114,6 +116,7 @@ impl Client {
         metadata: &Value,
         stac_item: Option<&Path>,
         files: &[PathBuf],
+        validation_sample: &[PathBuf],
     ) -> anyhow::Result<Value> {
         let mut form = Form::new().part("metadata", json_part(metadata.to_string())?);
         if let Some(item) = stac_item {
@@ -121,10 +124,10 @@ impl Client {
                 .with_context(|| format!("failed to read the STAC item `{}`", item.display()))?;
             form = form.part("stac", json_part(text)?);
         }
-        for file in files {
+        let artifacts = files.iter().map(|file| ("artifact", file));
+        for (name, file) in artifacts.chain(validation_sample.iter().map(|file| ("validationSample", file))) {
             let part = Part::file(file).await;
-            form =
-                form.part("artifact", part.with_context(|| format!("failed to open `{}`", file.display()))?);
+            form = form.part(name, part.with_context(|| format!("failed to open `{}`", file.display()))?);
         }
         let response = self.send(self.request(Method::POST, "/api/v1/models")?.multipart(form)).await?;
         Ok(response.json().await?)
@@ -144,6 +147,9 @@ impl Client {
         }
         if let Some(config) = &request.strategy_config {
             body["strategyConfig"] = config.clone();
+        }
+        if let Some(reason) = &request.override_reason {
+            body["override"] = json!({"reason": reason});
         }
         self.post("/api/v1/deployments", &body).await
     }

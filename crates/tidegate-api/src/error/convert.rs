@@ -106,6 +106,11 @@ impl From<RegisterError> for ApiError {
                 "an artifact is not what it is said to be",
                 faults,
             ),
+            RegisterError::BadSample(faults) => of_faults(
+                ErrorCode::UnprocessableArtifact,
+                "the validation sample does not fit the model",
+                faults,
+            ),
             RegisterError::Duplicate { model, version, version_id } => {
                 let message = format!(
                     "model `{model}` already has a version {version}; versions never change, register the next number"

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_core::{Framework, ModelType, Timestamp, VersionStatus};
+use tidegate_core::{Baseline, Framework, ModelType, Timestamp, VersionStatus};
 use tidegate_store::ArtifactError;
 use tokio_util::io::ReaderStream;
 use tracing::Instrument;
@@ -54,9 +54,22 @@ pub(crate) struct RegisterRequest {
     output_schema: Option<Value>,
     #[schema(value_type = Option<Object>)]
     training_metadata: Option<Value>,
+    /// What it is said to achieve: the standard of validation where no version serves yet.
+    baseline: Option<DeclaredBaseline>,
     owner: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct DeclaredBaseline {
+    /// Of the validation sample: the share of right answers, R² for numbers, IoU for masks.
+    #[schema(example = 0.92)]
+    accuracy: Option<f64>,
+    /// Of one prediction, in milliseconds.
+    #[schema(example = 3.1)]
+    latency_ms: Option<f64>,
 }
 
 /// The same as a form: `metadata` and `stac` first, then the files.
@@ -70,6 +83,10 @@ pub(crate) struct RegisterForm {
     /// One or more files; the extension says the format.
     #[schema(content_media_type = "application/octet-stream")]
     artifact: Vec<String>,
+    /// Rows of JSON, or images with masks, that every deployment is tested on.
+    #[schema(content_media_type = "application/octet-stream")]
+    #[serde(rename = "validationSample")]
+    validation_sample: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -193,6 +210,9 @@ fn draft(
         input_schema: body.input_schema,
         output_schema: body.output_schema,
         training_metadata: body.training_metadata,
+        baseline: body
+            .baseline
+            .map(|baseline| Baseline { accuracy: baseline.accuracy, latency_ms: baseline.latency_ms }),
         owner: body.owner,
         tags: body.tags,
     };
@@ -207,6 +227,7 @@ fn registrar(context: &Context) -> Registrar<'_> {
         clock: context.clock.as_ref(),
         ids: &context.ids,
         max_upload_bytes: context.settings.max_upload_bytes,
+        max_image_pixels: context.settings.max_image_pixels,
         cache_dir: &context.settings.cache_dir,
     }
 }

@@ -7,7 +7,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_core::{Artifact, ArtifactFormat, SemVer, Timestamp, Version, VersionId, VersionStatus};
+use tidegate_core::{
+    Artifact, ArtifactFormat, Baseline, SemVer, Timestamp, ValidationSample, Version, VersionId,
+    VersionStatus,
+};
 use utoipa::ToSchema;
 
 use crate::context::Context;
@@ -93,6 +96,12 @@ pub(crate) struct VersionDetail {
     has_stac_item: bool,
     #[schema(value_type = Option<Object>)]
     training_metadata: Option<Value>,
+    /// What it was declared to achieve: `accuracy`, `latencyMs`.
+    #[schema(value_type = Option<Object>)]
+    baseline: Option<Baseline>,
+    /// Which artifacts a deployment is tested on: `files`, and what they hold.
+    #[schema(value_type = Option<Object>)]
+    validation_sample: Option<ValidationSample>,
 }
 
 /// The versions of a model.
@@ -130,6 +139,8 @@ pub(crate) async fn get(
         output_schema: version.output_schema,
         has_stac_item: version.stac_item.is_some(),
         training_metadata: version.training_metadata,
+        baseline: version.baseline,
+        validation_sample: version.validation_sample,
     }))
 }
 

@@ -132,7 +132,7 @@ fn agrees(truth: &Value, prediction: &Value) -> bool {
     }
 }
 
-fn same(truth: &Value, said: &Value) -> bool {
+pub(crate) fn same(truth: &Value, said: &Value) -> bool {
     match (truth, said) {
         (Value::Number(truth), Value::Number(said)) => {
             let (Some(truth), Some(said)) = (truth.as_f64(), said.as_f64()) else { return truth == said };

@@ -12,6 +12,7 @@ pub(crate) mod nested;
 pub(crate) mod predict;
 pub(crate) mod prediction;
 pub(crate) mod register;
+pub(crate) mod sample;
 pub(crate) mod segment;
 pub(crate) mod served;
 pub(crate) mod shadow;

@@ -7,6 +7,7 @@ mod convert;
 mod draft;
 mod file_name;
 mod import;
+mod sample;
 mod schema;
 mod stac;
 
@@ -39,6 +40,7 @@ pub(crate) struct Registrar<'a> {
     pub clock: &'a dyn Clock,
     pub ids: &'a IdSource,
     pub max_upload_bytes: u64,
+    pub max_image_pixels: u64,
     pub cache_dir: &'a Path,
 }
 
@@ -52,6 +54,9 @@ pub(crate) enum RegisterError {
     /// An artifact is not what it is said to be.
     #[error("{}", listed(.0))]
     Unprocessable(Vec<Fault>),
+    /// The validation sample does not fit the model.
+    #[error("{}", listed(.0))]
+    BadSample(Vec<Fault>),
     #[error("artifact `{name}` goes over the limit of {limit_bytes} bytes")]
     TooLarge { name: String, limit_bytes: u64 },
     #[error("the artifact store is full")]
@@ -79,6 +84,8 @@ pub(crate) struct Upload<'a> {
     draft: Draft,
     version_id: VersionId,
     artifacts: Vec<Artifact>,
+    /// Names of those that are the validation sample.
+    sample_files: Vec<String>,
 }
 
 /// What was registered.
@@ -100,7 +107,8 @@ impl<'a> Upload<'a> {
             return Err(RegisterError::Duplicate { model, version, version_id: Some(version_id) });
         }
         let version_id = registrar.ids.next(registrar.clock.now());
-        Ok(Self { registrar, draft, version_id, artifacts: Vec::new() })
+        let sample_files = draft.stac.as_ref().map(StacItem::sample_files).unwrap_or_default();
+        Ok(Self { registrar, draft, version_id, artifacts: Vec::new(), sample_files })
     }
 
     /// Streams one artifact into the store, hashing as it goes.
@@ -135,6 +143,17 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
+    /// The same for a file of the validation sample.
+    pub(crate) async fn add_sample(
+        &mut self,
+        name: &str,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<(), RegisterError> {
+        self.add(name, stream).await?;
+        self.sample_files.push(name.to_owned());
+        Ok(())
+    }
+
     /// Verifies what came and makes the version appear; on any error everything stored is deleted.
     pub(crate) async fn finish(mut self) -> Result<Registered, RegisterError> {
         match self.commit().await {
@@ -155,11 +174,15 @@ impl<'a> Upload<'a> {
 
     async fn commit(&mut self) -> Result<Registered, RegisterError> {
         self.verify(self.primary()?)?;
-        let notes = self.convert().await?.into_iter().collect();
+        let mut notes: Vec<String> = self.convert().await?.into_iter().collect();
         let primary = self.primary()?;
         let signature = self.inspect(primary).await?;
         let now = self.registrar.clock.now();
-        let (model, version) = self.records(primary, signature, now);
+        let (model, mut version) = self.records(primary, signature, now);
+        version.validation_sample = self.read_sample(&version).await?;
+        notes.extend(version.validation_sample.as_ref().map(|sample| {
+            format!("the validation sample holds {}: every deployment is tested on it", sample.holds)
+        }));
         let registered = self.registrar.store.versions.register(&model, &version).await;
         match registered {
             Ok(model) => {
@@ -176,9 +199,10 @@ impl<'a> Upload<'a> {
 
     /// The artifact that runs, or the first one where none can run yet.
     fn primary(&self) -> Result<&Artifact, RegisterError> {
-        let runnable = self.artifacts.iter().find(|artifact| artifact.format.is_runnable());
+        let mut models = self.artifacts.iter().filter(|artifact| !self.sample_files.contains(&artifact.name));
+        let runnable = models.clone().find(|artifact| artifact.format.is_runnable());
         runnable
-            .or(self.artifacts.first())
+            .or(models.next())
             .ok_or_else(|| Fault::new("artifact", "missing; add the model's file").into())
     }
 
@@ -241,6 +265,8 @@ impl<'a> Upload<'a> {
             output_schema: draft.output_schema.clone().unwrap_or(derived_output),
             stac_item: draft.stac.as_ref().map(|stac| stac.json.clone()),
             training_metadata: draft.training_metadata.clone(),
+            baseline: draft.baseline,
+            validation_sample: None,
             status: VersionStatus::Registered,
             created_at: now,
         };

@@ -1,17 +1,19 @@
 //! An image in, a mask out: decodes and renders on a blocking thread, runs every tile on the one slot that was chosen.
 
-use std::cell::RefCell;
+mod runner;
+
+pub(crate) use runner::{TileRunner, infer_behind_callers};
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tidegate_core::{NamedTensor, RequestId, Sha256Digest, Tensor, Timestamp};
+use tidegate_core::{RequestId, Sha256Digest, Timestamp};
 use tidegate_geo::{
-    ImageError, ImageLimits, OutputFile, Provenance, RenderError, RunFault, SegmentError, SegmentOptions,
-    Segmentation, decode, render, segment,
+    ImageError, ImageLimits, OutputFile, Provenance, RenderError, SegmentError, SegmentOptions, Segmentation,
+    decode, render, segment,
 };
-use tidegate_serve::{InferError, Server, Slot};
+use tidegate_serve::InferError;
 
 use super::predict::{Chosen, PredictError};
 use super::shadow::{ShadowCopy, TileSample};
@@ -68,17 +70,10 @@ pub(crate) async fn segment_image(
     }
     let slots = Arc::clone(&context.inner().image_slots);
     let permit = slots.try_acquire_owned().map_err(|_| SegmentImageError::Busy)?;
-    let caller_left = Arc::new(AtomicBool::new(false));
-    let guard = SetOnDrop(Arc::clone(&caller_left));
     let shadow = chosen.resolved.shadow.clone();
     let sample = shadow.map(|shadow| TileSample::new(shadow, query.request_id.clone()));
-    let runner = TileRunner {
-        server: Arc::clone(&context.server),
-        slot,
-        runtime: tokio::runtime::Handle::current(),
-        caller_left,
-        sample: sample.map(RefCell::new),
-    };
+    let (runner, guard) = TileRunner::new(Arc::clone(&context.server), slot);
+    let runner = runner.with_sample(sample);
     let runtime = context.server.runtime();
     let job = Job {
         facts: Arc::clone(&chosen.facts),
@@ -89,7 +84,7 @@ pub(crate) async fn segment_image(
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let segmented = job.run(&query, &runner)?;
-        Ok::<_, SegmentImageError>((segmented, runner.sample.map(RefCell::into_inner)))
+        Ok::<_, SegmentImageError>((segmented, runner.into_sample()))
     });
     let segmented = work.await.map_err(|error| SegmentImageError::Thread(error.to_string()))?;
     drop(guard);
@@ -107,20 +102,17 @@ struct Job {
 
 impl Job {
     fn run(&self, query: &ImageQuery, runner: &TileRunner) -> Result<Segmented, SegmentImageError> {
-        let version = runner.slot.number();
+        let version = runner.slot().number();
         let item = self.facts.item.as_ref();
         let item = item.ok_or_else(|| SegmentImageError::NoItem { version: version.to_string() })?;
-        let limits = ImageLimits {
-            max_pixels: self.max_pixels,
-            max_bytes: self.max_pixels.saturating_mul(MAX_CHANNELS),
-        };
-        let image = decode(&query.bytes, &limits)?;
-        let segmentation = segment(&image, item, &query.options, &mut |tile| runner.run(tile), &mut |_| {})
-            .map_err(unwrap_run)?;
+        let image = decode(&query.bytes, &ImageLimits::with_max_pixels(self.max_pixels))?;
+        let segmentation =
+            segment(&image, item, &query.options, &mut |tile| runner.run(runner.inputs(tile)?), &mut |_| {})
+                .map_err(unwrap_run)?;
         let provenance = Provenance {
             input_name: query.name.clone(),
             input_sha256: Sha256Digest::of(&query.bytes),
-            model_name: runner.slot.model_name().to_string(),
+            model_name: runner.slot().model_name().to_string(),
             version: Some(version.clone()),
             artifact_sha256: self.facts.artifact_sha256.clone(),
             runtime: self.runtime.clone(),
@@ -137,45 +129,6 @@ impl Job {
     }
 }
 
-/// Red, green, blue, alpha.
-const MAX_CHANNELS: u64 = 4;
-
-/// Runs tiles from a blocking thread.
-struct TileRunner {
-    server: Arc<Server>,
-    slot: Arc<Slot>,
-    runtime: tokio::runtime::Handle,
-    caller_left: Arc<AtomicBool>,
-    /// For the shadow, where there is one.
-    sample: Option<RefCell<TileSample>>,
-}
-
-impl TileRunner {
-    fn run(&self, tile: Tensor) -> Result<Tensor, RunFault> {
-        if self.caller_left.load(Ordering::Relaxed) {
-            return Err(RunFault::new("the caller went away"));
-        }
-        let name = match self.slot.signature().inputs.as_slice() {
-            [spec] => spec.name.clone(),
-            inputs => {
-                return Err(RunFault::new(format!(
-                    "the model takes {} tensors, an image is one",
-                    inputs.len()
-                )));
-            }
-        };
-        let inputs = vec![NamedTensor { name, tensor: tile }];
-        let for_shadow = self.sample.as_ref().map(|sample| (sample, inputs.clone()));
-        let inference =
-            self.runtime.block_on(self.server.infer(&self.slot, inputs)).map_err(RunFault::new)?;
-        if let Some((sample, inputs)) = for_shadow {
-            sample.borrow_mut().offer(inputs, &inference);
-        }
-        let first = inference.outputs.into_iter().next();
-        first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gives no output"))
-    }
-}
-
 /// An error of the server comes out of the closure as what it was.
 fn unwrap_run(error: SegmentError) -> SegmentImageError {
     match error {
@@ -184,14 +137,6 @@ fn unwrap_run(error: SegmentError) -> SegmentImageError {
             Err(other) => PredictError::Failed(other.to_string()).into(),
         },
         other => SegmentImageError::Segment(other),
-    }
-}
-
-struct SetOnDrop(Arc<AtomicBool>);
-
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use tidegate_core::{
-    Arm, Artifact, ArtifactFormat, DType, DeploymentId, DeploymentStatus, Dim, Environment, Framework, Model,
-    ModelId, ModelName, ModelType, Route, Sha256Digest, Signature, StickyBy, StrategyKind, TensorSpec,
-    Timestamp, Version, VersionId, VersionStatus,
+    Arm, Artifact, ArtifactFormat, Baseline, DType, DeploymentId, DeploymentStatus, Dim, Environment,
+    Framework, Model, ModelId, ModelName, ModelType, Route, Sha256Digest, Signature, StickyBy, StrategyKind,
+    TensorSpec, Timestamp, ValidationSample, Version, VersionId, VersionStatus,
 };
 use tidegate_store::{DeploymentRecord, NewEvent, Store, Transition};
 
@@ -63,6 +63,11 @@ pub fn version(model: &Model, number: &str) -> Version {
         output_schema: json!(true),
         stac_item: Some(json!({"id": "ü", "nul": "\0"})),
         training_metadata: None,
+        baseline: Some(Baseline { accuracy: Some(0.1 + 0.2), latency_ms: None }),
+        validation_sample: Some(ValidationSample {
+            files: vec!["rows.jsonl".to_owned()],
+            holds: "3 rows".to_owned(),
+        }),
         status: VersionStatus::Registered,
         created_at: at(1),
     }

@@ -121,7 +121,7 @@ async fn wait_until_ready(client: &Client) -> anyhow::Result<()> {
 /// Registers the example, or finds it registered by an earlier run.
 async fn register(client: &Client, item: &Path) -> anyhow::Result<String> {
     let files = model::item_files(item)?;
-    match client.register(&json!({}), Some(item), &files).await {
+    match client.register(&json!({}), Some(item), &files, &[]).await {
         Ok(registered) => {
             let (name, version) = (text(&registered, "name"), text(&registered, "version"));
             say(format!(

@@ -16,7 +16,9 @@ pub enum ModelCommand {
     #[command(after_help = "\
 Examples:
   tidegate model register --stac stac_item.json
-  tidegate model register fraud.onnx --name fraud-detection --version 2.0.0 --type Classification")]
+  tidegate model register fraud.onnx --name fraud-detection --version 2.0.0 --type Classification
+  tidegate model register fraud.onnx --name fraud-detection --version 2.1.0 --validation-sample rows.jsonl
+  tidegate model register --stac stac_item.json --validation-sample val.tif --validation-sample val-mask.tif")]
     Register(RegisterArgs),
     /// List models
     List(ListArgs),
@@ -51,6 +53,16 @@ pub struct RegisterArgs {
     owner: Option<String>,
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Rows of JSON with labels, or images and their masks (`a.tif`, `a-mask.tif`, or a zip of them): every deployment is
+    /// tested on it; may be repeated
+    #[arg(long, value_name = "FILE")]
+    validation_sample: Vec<PathBuf>,
+    /// What it is said to reach on the sample, where no version serves yet to compare it with
+    #[arg(long, value_name = "0 to 1")]
+    baseline_accuracy: Option<f64>,
+    /// How long a prediction is said to take, in milliseconds
+    #[arg(long, value_name = "MS")]
+    baseline_latency_ms: Option<f64>,
     #[command(flatten)]
     server: ServerFlag,
 }
@@ -98,7 +110,9 @@ async fn register(args: &RegisterArgs) -> anyhow::Result<()> {
     if files.is_empty() {
         bail!("name the model's files, or a STAC item with --stac");
     }
-    let registered = args.server.client()?.register(&metadata(args), args.stac.as_deref(), &files).await?;
+    let client = args.server.client()?;
+    let registered =
+        client.register(&metadata(args), args.stac.as_deref(), &files, &args.validation_sample).await?;
     let text = |key: &str| registered[key].as_str().unwrap_or_default().to_owned();
     say(format!("registered {} {} ({})", text("name"), text("version"), text("versionId")));
     for artifact in registered["artifacts"].as_array().into_iter().flatten() {
@@ -143,6 +157,12 @@ fn metadata(args: &RegisterArgs) -> Value {
     // Without an item, the file itself says what it was made with.
     if args.stac.is_none() && args.framework.is_none() {
         metadata.insert("framework".to_owned(), json!(guess_framework(&args.files)));
+    }
+    let baseline = [("accuracy", args.baseline_accuracy), ("latencyMs", args.baseline_latency_ms)];
+    let baseline: Map<_, _> =
+        baseline.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))).collect();
+    if !baseline.is_empty() {
+        metadata.insert("baseline".to_owned(), Value::Object(baseline));
     }
     if !args.tags.is_empty() {
         metadata.insert("tags".to_owned(), json!(args.tags));

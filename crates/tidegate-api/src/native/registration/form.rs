@@ -14,6 +14,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::extract::{Principal, json_from_slice};
 use crate::operations::fault::Fault;
 use crate::operations::register::{Registered, StacItem, Upload};
+use crate::operations::sample::FIELD;
 
 /// Of the parts `metadata` and `stac`. Items with long band lists stay far below.
 const MAX_TEXT_BYTES: usize = 4 << 20;
@@ -51,25 +52,29 @@ async fn receive<'a>(
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
             "metadata" | "stac" if upload.is_some() => {
-                let message =
-                    "must come before the first `artifact`, so that a mistake shows before the upload";
+                let message = "must come before the first file, so that a mistake shows before the upload";
                 return Err(Fault::new(name, message).into());
             }
             "metadata" if metadata.is_none() => metadata = Some(read_metadata(field).await?),
             "stac" if stac.is_none() => stac = Some(read_stac(field).await?),
             "metadata" | "stac" => return Err(Fault::new(name, "given twice").into()),
-            "artifact" => {
+            "artifact" | FIELD => {
                 if upload.is_none() {
                     let draft = draft(metadata.take().unwrap_or_default(), stac.take(), principal)?;
                     *upload = Some(Upload::begin(registrar(context), draft).await?);
                 }
                 if let Some(upload) = upload {
                     let file_name = field.file_name().unwrap_or_default().to_owned();
-                    upload.add(&file_name, field.map_err(io::Error::other)).await?;
+                    let stream = field.map_err(io::Error::other);
+                    match name.as_str() {
+                        FIELD => upload.add_sample(&file_name, stream).await?,
+                        _ => upload.add(&file_name, stream).await?,
+                    }
                 }
             }
             _ => {
-                let message = "unknown part; a registration has `metadata`, `stac` and `artifact`";
+                let message =
+                    "unknown part; a registration has `metadata`, `stac`, `artifact` and `validationSample`";
                 return Err(Fault::new(name.chars().take(80).collect::<String>(), message).into());
             }
         }

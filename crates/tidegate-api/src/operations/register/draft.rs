@@ -1,7 +1,7 @@
 //! What a registration says, checked as far as it can be before any file has come.
 
 use serde_json::Value;
-use tidegate_core::{ArtifactFormat, Framework, ModelName, ModelType, SemVer, Sha256Digest};
+use tidegate_core::{ArtifactFormat, Baseline, Framework, ModelName, ModelType, SemVer, Sha256Digest};
 
 use super::schema;
 use super::stac::StacItem;
@@ -19,6 +19,7 @@ pub(crate) struct Declaration {
     pub input_schema: Option<Value>,
     pub output_schema: Option<Value>,
     pub training_metadata: Option<Value>,
+    pub baseline: Option<Baseline>,
     pub owner: Option<String>,
     pub tags: Vec<String>,
 }
@@ -37,6 +38,7 @@ pub(crate) struct Draft {
     pub input_schema: Option<Value>,
     pub output_schema: Option<Value>,
     pub training_metadata: Option<Value>,
+    pub baseline: Option<Baseline>,
     pub stac: Option<StacItem>,
 }
 
@@ -73,6 +75,7 @@ impl Draft {
         }
         let description = declaration.description.or_else(|| item.and_then(|item| item.description.clone()));
         check_texts(description.as_deref(), declaration.owner.as_deref(), &declaration.tags, &mut faults);
+        check_baseline(declaration.baseline, &mut faults);
         let training_metadata =
             declaration.training_metadata.or_else(|| item.and_then(|item| item.hyperparameters.clone()));
         let model_type = declaration.model_type.unwrap_or(if stac.is_some() {
@@ -95,6 +98,7 @@ impl Draft {
                 input_schema,
                 output_schema,
                 training_metadata,
+                baseline: declaration.baseline,
                 stac,
             }),
             _ => Err(faults),
@@ -171,6 +175,17 @@ fn framework_of_item(item: &tidegate_geo::ModelItem) -> Option<Framework> {
     Some(name.replace(['-', ' '], "").parse().unwrap_or(Framework::Custom))
 }
 
+fn check_baseline(baseline: Option<Baseline>, faults: &mut Vec<Fault>) {
+    let Some(Baseline { accuracy, latency_ms }) = baseline else { return };
+    if accuracy.is_some_and(|accuracy| accuracy > 1.0) {
+        let message = "must be at most 1: a share of right answers, an R² or an IoU, not a percentage";
+        faults.push(Fault::new("baseline.accuracy", message));
+    }
+    if latency_ms.is_some_and(|latency_ms| latency_ms <= 0.0) {
+        faults.push(Fault::new("baseline.latencyMs", "must be above 0: milliseconds of one prediction"));
+    }
+}
+
 fn check_texts(description: Option<&str>, owner: Option<&str>, tags: &[String], faults: &mut Vec<Fault>) {
     if description.is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {
         faults.push(Fault::new("description", format!("must be at most {MAX_DESCRIPTION} characters")));
@@ -225,11 +240,25 @@ mod tests {
             version: Some("v1".to_owned()),
             checksum: Some("abc".to_owned()),
             input_schema: Some(serde_json::json!(3)),
+            baseline: Some(Baseline { accuracy: Some(92.0), latency_ms: Some(0.0) }),
             tags: vec!["a".to_owned(), "a".to_owned(), String::new()],
             ..Declaration::default()
         };
         let Err(faults) = Draft::new(declaration, None, "anna") else { panic!("it has faults") };
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-        assert_eq!(fields, ["name", "version", "checksum", "inputSchema", "framework", "tags[1]", "tags[2]"]);
+        assert_eq!(
+            fields,
+            [
+                "name",
+                "version",
+                "checksum",
+                "inputSchema",
+                "framework",
+                "tags[1]",
+                "tags[2]",
+                "baseline.accuracy",
+                "baseline.latencyMs"
+            ]
+        );
     }
 }

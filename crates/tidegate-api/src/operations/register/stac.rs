@@ -24,6 +24,13 @@ impl StacItem {
         }
     }
 
+    /// Files of the assets that have the role `validation-sample`.
+    pub(super) fn sample_files(&self) -> Vec<String> {
+        let of_sample = |asset: &&ModelAsset| asset.roles.iter().any(|role| role == SAMPLE_ROLE);
+        let assets = self.item.assets.iter().filter(of_sample);
+        assets.filter_map(|asset| file_name(&asset.href).ok().map(str::to_owned)).collect()
+    }
+
     /// Every file that the item names has come, with the size and digest it promises. Assets elsewhere on the web that
     /// are not the model itself (a licence, a paper) need not.
     pub(super) fn verify(&self, artifacts: &[Artifact]) -> Vec<Fault> {
@@ -45,6 +52,9 @@ impl StacItem {
         faults
     }
 }
+
+/// No extension of STAC has a word for it.
+const SAMPLE_ROLE: &str = "validation-sample";
 
 fn verify_asset(pointer: &str, asset: &ModelAsset, artifact: &Artifact) -> Vec<Fault> {
     let mut faults = Vec::new();

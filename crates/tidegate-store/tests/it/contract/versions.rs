@@ -17,6 +17,8 @@ pub async fn reads_back_what_was_registered(bench: Arc<Bench>) {
         signature: None,
         stac_item: None,
         training_metadata: Some(serde_json::json!({"epochs": 3, "lr": 1e-4})),
+        baseline: None,
+        validation_sample: None,
         ..version(&model, "2.0.0")
     };
     for version in [&full, &bare] {

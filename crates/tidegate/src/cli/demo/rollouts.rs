@@ -132,7 +132,7 @@ async fn tell(args: &RolloutsArgs, folder: &Path) -> anyhow::Result<()> {
             file.display()
         );
         client
-            .register(&json!({"name": MODEL, "version": version, "framework": "ONNX"}), None, &[file])
+            .register(&json!({"name": MODEL, "version": version, "framework": "ONNX"}), None, &[file], &[])
             .await?;
     }
     deliver(&client, "1.0.0", "BlueGreen", &json!({})).await?;

@@ -450,6 +450,8 @@ fn version(number: usize) -> Version {
         output_schema: Value::Null,
         stac_item: None,
         training_metadata: None,
+        baseline: None,
+        validation_sample: None,
         status: VersionStatus::Registered,
         created_at: Timestamp::UNIX_EPOCH,
     }
