@@ -13,6 +13,8 @@ pub struct NewDeployment {
     pub environment: Environment,
     pub strategy: StrategyConfig,
     pub initiated_by: String,
+    /// Why a failed validation shall not stop it.
+    pub override_reason: Option<String>,
 }
 
 /// Commands to the controller. Each returns once it is durable; the rollout goes on in the background.
@@ -56,6 +58,8 @@ pub enum DeploymentCommand {
 pub enum CreateDeploymentError {
     #[error("deployment {deployment_id} of this model is still in progress in this environment")]
     InProgress { deployment_id: DeploymentId },
+    #[error("`{by}` may not override a failed validation; `deployments.admins` lists who may")]
+    MayNotOverride { by: String },
     #[error("version {version} already serves in this environment")]
     AlreadyServing { version: SemVer },
     #[error(

@@ -19,6 +19,7 @@ pub(crate) use convert::OVERLOAD_RETRY_S;
 pub enum ErrorCode {
     ValidationError,
     SchemaValidationError,
+    Forbidden,
     ModelNotFound,
     VersionNotFound,
     DeploymentNotFound,
@@ -42,6 +43,7 @@ impl ErrorCode {
     pub fn status(self) -> StatusCode {
         match self {
             Self::ValidationError | Self::SchemaValidationError => StatusCode::BAD_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::ModelNotFound
             | Self::VersionNotFound
             | Self::DeploymentNotFound

@@ -161,7 +161,7 @@ impl LatencyRace {
             Standing::Open => 2 * n_beyond > n,
         };
         let comparison = format!(
-            "median {}, against {} {}: at most {} is allowed, {n_beyond} of {n} runs took longer than theirs{note}",
+            "median {}, against {} {}: at most {} is allowed, {n_beyond} of {n} runs took longer{note}",
             milliseconds(candidate),
             milliseconds(baseline),
             standard.of(),
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(
             check.detail,
             "median 2.00 ms, against 50.0 us declared at registration: at most 150.0 us is allowed, 20 of 20 runs took \
-             longer than theirs"
+             longer"
         );
     }
 

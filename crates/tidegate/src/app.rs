@@ -8,7 +8,8 @@ use anyhow::Context;
 use jiff::SignedDuration;
 use tidegate_api::{AppState, DeploymentControl, Phase, Readiness, Settings, ThisReplica};
 use tidegate_core::{Clock, IdSource, ReplicaId};
-use tidegate_serve::{RuntimeOptions, Server, open_runtime};
+use tidegate_delivery::GateLimits;
+use tidegate_serve::{RuntimeOptions, Server, memory, open_runtime};
 use tidegate_store::{ArtifactStore, Change, Store};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -200,23 +201,41 @@ fn new_controller(
     clock: &Arc<dyn Clock>,
     ids: &Arc<IdSource>,
 ) -> Controller {
-    let limits = Limits { max_artifact_bytes: config.artifacts.max_artifact_mib * MIB };
     let hands = Performer::new(
         Arc::clone(store),
         Arc::clone(artifacts),
         Arc::clone(server),
         Arc::clone(placement),
         Arc::clone(fleet),
-        limits,
+        limits(config),
     );
     let settings = ControllerSettings {
         holder: replica.to_string(),
         max_concurrent: config.deployments.max_concurrent.max(1),
         lease: Duration::from_secs(config.deployments.lease_s.max(1)),
         require_approval: config.deployments.require_approval.clone(),
+        admins: config.deployments.admins.clone(),
     };
     let ledger = Arc::clone(store) as Arc<dyn Ledger>;
     Controller::new(ledger, Arc::new(hands), Arc::clone(clock), Arc::clone(ids), settings)
+}
+
+/// What validation lets pass.
+fn limits(config: &Config) -> Limits {
+    let validation = &config.deployments.validation;
+    let limit_bytes = config.runtime.memory_limit_mib.map(|mib| mib * MIB);
+    Limits {
+        max_artifact_bytes: validation.max_artifact_mib * MIB,
+        max_memory_bytes: validation.max_memory_mib * MIB,
+        // The system kills a process at its limit, and needs some of it for itself before.
+        memory_limit_bytes: limit_bytes.or_else(|| Some(memory::limit_bytes()? / 10 * 9)),
+        gates: GateLimits {
+            max_latency_ratio: validation.max_latency_ratio,
+            min_accuracy_ratio: validation.min_accuracy_ratio,
+        },
+        max_duration: Duration::from_secs(validation.max_duration_s),
+        max_image_pixels: config.server.max_image_megapixels * 1_000_000,
+    }
 }
 
 fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Settings> {

@@ -4,6 +4,8 @@
 //! environment variables `TIDEGATE_<SECTION>__<KEY>`; command-line flags. An unknown key or a value of the wrong type is
 //! an error that names the key and where it was set.
 
+mod validation;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use tidegate_api::ImportRoot;
 use tidegate_core::{Environment, StrategyKind};
 use tidegate_serve::{BatchOptions, RuntimeChoice, ServerOptions, SlotOptions};
 use tidegate_store::{ArtifactLocation, ArtifactStore};
+
+pub use validation::ValidationConfig;
 
 /// The file that is read when `--config` names none.
 const DEFAULT_FILE: &str = "tidegate.toml";
@@ -121,6 +125,9 @@ pub struct RuntimeConfig {
     pub workers: Option<usize>,
     /// Requests that may wait for a thread; more are answered 503 at once.
     pub queue_limit: usize,
+    /// What this process may hold in memory, in MiB: a version that does not fit beside the running one is refused.
+    /// Default: nine tenths of what the container or the machine has.
+    pub memory_limit_mib: Option<u64>,
     /// What differs for a model, by its name.
     pub models: BTreeMap<String, ModelRuntimeConfig>,
 }
@@ -151,6 +158,9 @@ pub struct DeploymentsConfig {
     pub require_approval: Vec<Environment>,
     /// Seconds after which another process takes up the deployments of one that was killed.
     pub lease_s: u64,
+    /// Who may override a failed validation.
+    pub admins: Vec<String>,
+    pub validation: ValidationConfig,
 }
 
 /// This process among those that share its database.
@@ -240,6 +250,7 @@ impl Default for RuntimeConfig {
             onnxruntime_library: None,
             workers: None,
             queue_limit: 256,
+            memory_limit_mib: None,
             models: BTreeMap::new(),
         }
     }
@@ -253,6 +264,8 @@ impl Default for DeploymentsConfig {
             max_concurrent: 5,
             require_approval: Vec::new(),
             lease_s: 10,
+            admins: Vec::new(),
+            validation: ValidationConfig::default(),
         }
     }
 }
@@ -318,9 +331,11 @@ impl Config {
             ("deployments.max_concurrent", self.deployments.max_concurrent as u64, 1, 10_000),
             ("deployments.lease_s", self.deployments.lease_s, 1, 3600),
             ("replica.heartbeat_s", self.replica.heartbeat_s, 1, 300),
+            ("runtime.memory_limit_mib", self.runtime.memory_limit_mib.unwrap_or(1), 1, 1 << 30),
             ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
         ];
         let ranges = ranges.map(|(key, value, min, max)| (key.to_owned(), value, min, max));
+        self.deployments.validation.check()?;
         let of_models = self.runtime.models.iter().flat_map(|(name, model)| model.ranges(name));
         for (key, value, min, max) in ranges.into_iter().chain(of_models) {
             if !(min..=max).contains(&value) {

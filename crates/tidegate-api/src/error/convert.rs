@@ -271,6 +271,9 @@ impl From<CreateDeploymentError> for ApiError {
                 );
                 Self::new(ErrorCode::Conflict, message).with_detail("deploymentId", deployment_id.as_str())
             }
+            CreateDeploymentError::MayNotOverride { .. } => {
+                Self::new(ErrorCode::Forbidden, error.to_string()).with_detail("override", error.to_string())
+            }
             CreateDeploymentError::AlreadyServing { .. } => {
                 Self::new(ErrorCode::Conflict, format!("{error}; there is nothing to do"))
                     .with_detail("version", error.to_string())

@@ -41,6 +41,16 @@ pub(crate) struct CreateRequest {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     strategy_config: Map<String, Value>,
+    /// Goes on where validation fails; for those that the server lists as admins.
+    r#override: Option<OverrideRequest>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OverrideRequest {
+    /// For the event log.
+    #[schema(example = "the sample is from before the flood")]
+    reason: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,7 +74,8 @@ pub(crate) struct CreateResponse {
     operation_id = "createDeployment", tag = "deployments",
     request_body = CreateRequest, responses(
     (status = 202, body = CreateResponse, headers(("Location" = String))), (status = 400, body = ErrorBody),
-    (status = 404, body = ErrorBody), (status = 409, description = "Another is in progress", body = ErrorBody),
+    (status = 403, description = "Not an admin", body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 409, description = "Another is in progress", body = ErrorBody),
     (status = 422, description = "The format cannot run yet", body = ErrorBody)))]
 pub(crate) async fn create(
     State(context): State<Context>,
@@ -72,12 +83,14 @@ pub(crate) async fn create(
     ApiJson(body): ApiJson<CreateRequest>,
 ) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<CreateResponse>), ApiError> {
     let strategy = strategy(&context, &body)?;
+    let override_reason = override_reason(&body)?;
     let model = models::find(&context, &body.model_id).await?;
     let version = wanted_version(&context, &model, &body).await?;
     refuse_unrunnable(&version)?;
     let number = version.version.to_string();
     let environment = body.environment.unwrap_or(context.settings.default_environment);
-    let new = NewDeployment { model, version, environment, strategy, initiated_by: principal.0 };
+    let initiated_by = principal.0;
+    let new = NewDeployment { model, version, environment, strategy, initiated_by, override_reason };
     let record = context.control.create(new).await?;
     let location = format!("/api/v1/deployments/{}", record.id);
     let response = CreateResponse {
@@ -91,6 +104,17 @@ pub(crate) async fn create(
         started_at: record.started_at,
     };
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(response)))
+}
+
+/// An override without a word of why helps nobody who reads the log.
+fn override_reason(body: &CreateRequest) -> Result<Option<String>, ApiError> {
+    let Some(OverrideRequest { reason }) = &body.r#override else { return Ok(None) };
+    if reason.trim().is_empty() || reason.chars().count() > commands::MAX_REASON {
+        let message =
+            format!("say why, in at most {} characters: the event log keeps it", commands::MAX_REASON);
+        return Err(ApiError::invalid("override.reason", message));
+    }
+    Ok(Some(reason.clone()))
 }
 
 fn strategy(context: &Context, body: &CreateRequest) -> Result<StrategyConfig, ApiError> {

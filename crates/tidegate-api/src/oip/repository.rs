@@ -117,7 +117,14 @@ pub(super) async fn load(
         ApiError::new(ErrorCode::Conflict, message)
     })?;
     let initiated_by = asker.principal.unwrap_or_else(|| ANONYMOUS.to_owned());
-    let new = NewDeployment { model: model.clone(), version, environment, strategy, initiated_by };
+    let new = NewDeployment {
+        model: model.clone(),
+        version,
+        environment,
+        strategy,
+        initiated_by,
+        override_reason: None,
+    };
     let deployment = context.control.create(new).await?;
     until_it_answers(context, environment, &model, &deployment.id).await
 }

@@ -150,8 +150,8 @@ async fn deploy_highest(client: &Client, name: &str) -> anyhow::Result<()> {
     match client.deploy(&request).await {
         Ok(deployment) => {
             say("Deployed it to Production by BlueGreen:");
-            deploy::follow(client, &text(&deployment, "deploymentId"), |_, message| {
-                say(format!("  {message}"))
+            deploy::follow(client, &text(&deployment, "deploymentId"), |event| {
+                say(format!("  {}", text(event, "message")))
             })
             .await
         }

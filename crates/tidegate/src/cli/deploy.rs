@@ -33,6 +33,9 @@ pub struct DeployArgs {
     /// A key of the strategy's configuration; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     settings: Vec<(String, Value)>,
+    /// Go on where validation fails, and why; for those that the server lists as admins
+    #[arg(long = "override", value_name = "REASON")]
+    override_reason: Option<String>,
     /// Return at once, do not follow the deployment
     #[arg(long)]
     no_wait: bool,
@@ -96,6 +99,7 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
         environment: args.environment.clone(),
         strategy: args.strategy.clone(),
         strategy_config: (!settings.is_empty()).then_some(Value::Object(settings)),
+        override_reason: args.override_reason.clone(),
     };
     let deployment = client.deploy(&request).await?;
     let id = deployment["deploymentId"].as_str().context("the server's answer has no deploymentId")?;
@@ -103,25 +107,42 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
     if args.no_wait {
         return Ok(());
     }
-    follow(&client, id, |kind, message| say(format!("  {kind:<11} {message}"))).await
+    follow(&client, id, tell_event).await
+}
+
+/// One event in a line, and under it the checks of a validation that are worth reading.
+fn tell_event(event: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let kind = text(&event["kind"]);
+    let checks = event["evidence"]["checks"].as_array().map_or(&[][..], Vec::as_slice);
+    let has_failed = kind == "failed" && !checks.is_empty();
+    let message = if has_failed { "validation failed".to_owned() } else { text(&event["message"]) };
+    say(format!("  {kind:<11} {message}"));
+    for check in checks {
+        let name = text(&check["name"]);
+        let is_compared = matches!(name.as_str(), "sample" | "accuracy" | "latency");
+        if has_failed || (kind == "validated" && is_compared) {
+            let verdict = if check["passed"] == json!(true) { "passed" } else { "FAILED" };
+            say(format!("    {verdict}  {name:<9} {}", text(&check["detail"])));
+        }
+    }
 }
 
 /// Tells each event as it comes, until the candidate has the traffic or the deployment has ended otherwise (an error).
-pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&str, &str)) -> anyhow::Result<()> {
+pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&Value)) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
         // The state first: whatever it says, its events are then there to read.
         let deployment = client.get(&format!("/api/v1/deployments/{}", Client::segment(id))).await?;
-        let told = tell_events(client, id, after, |event| {
-            let text = |key: &str| event[key].as_str().unwrap_or_default();
-            tell(text("kind"), text("message"));
-        });
-        after = told.await?.unwrap_or(after);
+        after = tell_events(client, id, after, &mut tell).await?.unwrap_or(after);
         let status = deployment["status"].as_str().unwrap_or_default();
         match status {
             "Active" => return Ok(()),
             "Failed" | "RolledBack" | "Cancelled" => {
                 let why = deployment["errorMessage"].as_str().unwrap_or("see its event log");
+                // The report has been shown, check by check.
+                let is_shown = deployment["validationResult"]["passed"] == json!(false);
+                let why = if is_shown && status == "Failed" { "validation failed" } else { why };
                 bail!("deployment {id} ended as {status}: {why}");
             }
             _ if deployment["trafficPercentage"] == json!(100) => return Ok(()),

@@ -9,7 +9,7 @@ use tidegate_api::{
     ANONYMOUS, CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
 };
 use tidegate_core::{DeploymentId, DeploymentStatus, Environment, ModelId, Route, Timestamp, VersionId};
-use tidegate_delivery::{Command, EventKind, Phase, Plan, Rollout};
+use tidegate_delivery::{Command, EventKind, Override, Phase, Plan, Rollout};
 use tidegate_store::{CreateError, DeploymentRecord, NewEvent, StoreError};
 
 use super::Controller;
@@ -21,7 +21,9 @@ const COMMAND_WAIT: Duration = Duration::from_secs(30);
 #[async_trait]
 impl DeploymentControl for Controller {
     async fn create(&self, new: NewDeployment) -> Result<DeploymentRecord, CreateDeploymentError> {
-        let NewDeployment { model, version, environment, strategy, initiated_by } = new;
+        let NewDeployment { model, version, environment, strategy, initiated_by, override_reason } = new;
+        let override_validation = override_reason.map(|reason| self.overriding(&initiated_by, reason));
+        let override_validation = override_validation.transpose()?;
         let route = self.ledger.route(environment, &model.id).await?;
         let previous = route.as_ref().and_then(serving);
         if previous.as_ref() == Some(&version.id) {
@@ -40,7 +42,7 @@ impl DeploymentControl for Controller {
             strategy,
             initiated_by: initiated_by.clone(),
             needs_approval: self.settings.require_approval.contains(&environment),
-            override_validation: None,
+            override_validation,
         };
         let rollout = Rollout::new(plan.clone());
         let record = DeploymentRecord {
@@ -187,6 +189,15 @@ impl Controller {
         let newest = self.ledger.newest(model, environment).await?;
         let after = newest.map(|newest| newest.started_at + SignedDuration::from_millis(1));
         Ok(after.map_or_else(|| self.clock.now(), |after| after.max(self.clock.now())))
+    }
+
+    /// Only by name: who did not say who they are cannot answer for it.
+    fn overriding(&self, by: &str, reason: String) -> Result<Override, CreateDeploymentError> {
+        let by = by.to_owned();
+        if by == ANONYMOUS || !self.settings.admins.contains(&by) {
+            return Err(CreateDeploymentError::MayNotOverride { by });
+        }
+        Ok(Override { by, reason })
     }
 
     async fn refuse_if_past(&self, record: &DeploymentRecord, what: &str) -> Result<(), CommandError> {

@@ -57,6 +57,8 @@ pub struct ControllerSettings {
     pub lease: Duration,
     /// Where a deployment needs the approval of somebody other than its initiator.
     pub require_approval: Vec<Environment>,
+    /// Who may override a failed validation.
+    pub admins: Vec<String>,
 }
 
 impl Controller {

@@ -10,6 +10,7 @@ mod canary;
 mod cli;
 mod crash;
 mod fleet;
+mod gates;
 mod lifecycle;
 mod oip;
 mod package;

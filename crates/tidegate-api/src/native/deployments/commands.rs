@@ -152,7 +152,7 @@ async fn command(
     Ok(Json(DeploymentView::of(context, record, &mut Names::default()).await?))
 }
 
-const MAX_REASON: usize = 1000;
+pub(super) const MAX_REASON: usize = 1000;
 
 fn reason(given: Option<String>, default: &str) -> Result<String, ApiError> {
     let reason = given.unwrap_or_default();

@@ -43,6 +43,7 @@ fn status(code: ErrorCode) -> u16 {
     const INVALID_ARGUMENT: u16 = 3;
     const DEADLINE_EXCEEDED: u16 = 4;
     const NOT_FOUND: u16 = 5;
+    const PERMISSION_DENIED: u16 = 7;
     const RESOURCE_EXHAUSTED: u16 = 8;
     const FAILED_PRECONDITION: u16 = 9;
     const UNIMPLEMENTED: u16 = 12;
@@ -65,6 +66,7 @@ fn status(code: ErrorCode) -> u16 {
         ErrorCode::PayloadTooLarge | ErrorCode::InsufficientStorage => RESOURCE_EXHAUSTED,
         ErrorCode::InferenceError | ErrorCode::InternalError => INTERNAL,
         ErrorCode::ServiceUnavailable => UNAVAILABLE,
+        ErrorCode::Forbidden => PERMISSION_DENIED,
     }
 }
 

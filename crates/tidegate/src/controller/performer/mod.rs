@@ -22,6 +22,7 @@ use tidegate_store::{ArtifactStore, Store};
 use super::hands::{Hands, Job, Reports};
 use crate::fleet::Fleet;
 pub use placement::Placement;
+pub use validation::Limits;
 
 /// How long the other replicas are not asked whether they have loaded a version, if none of them tells.
 const LOADED_POLL: Duration = Duration::from_secs(1);
@@ -38,13 +39,6 @@ pub struct Performer {
     limits: Limits,
     /// Candidates stay loaded between the phases that need them, until a route names them.
     held: Mutex<HashMap<DeploymentId, Arc<Slot>>>,
-}
-
-/// What validation lets pass.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The largest runnable artifact, in bytes.
-    pub max_artifact_bytes: u64,
 }
 
 impl Performer {

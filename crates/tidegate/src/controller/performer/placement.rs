@@ -7,7 +7,7 @@
 mod faults;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -98,6 +98,10 @@ impl Placement {
             loads: Semaphore::new(MAX_LOADS),
             news: Notify::new(),
         }
+    }
+
+    pub fn cache_dir(&self) -> &Path {
+        &self.cache_dir
     }
 
     /// Loads and warms a version, or gives the slot that is already there. Whoever asks holds it; a route that names it

@@ -216,6 +216,7 @@ impl Teller {
             max_concurrent: 5,
             lease: Duration::from_secs(5),
             require_approval: if world.story.needs_approval { vec![ENVIRONMENT] } else { vec![] },
+            admins: vec![],
         };
         let controller = Arc::new(Controller::new(
             Arc::new(SimLedger { world: Arc::clone(world), process: Arc::clone(&process) }),
@@ -340,6 +341,7 @@ impl Teller {
             environment: ENVIRONMENT,
             strategy: StrategyConfig::parse(*kind, config).expect("a valid configuration"),
             initiated_by: "ada".to_owned(),
+            override_reason: None,
         }
     }
 
