@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::AppState;
 use crate::budget::BodyBudget;
+use crate::native::deployments::follow::MAX_STREAMS;
 use crate::oip::Traces;
 use crate::operations::facts::FactsCache;
 
@@ -22,6 +23,8 @@ pub(crate) struct Inner {
     pub(crate) facts: FactsCache,
     /// One permit for each image at work; see [`image_slots`].
     pub(crate) image_slots: Arc<Semaphore>,
+    /// One permit for each event stream.
+    pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) started: Instant,
     pub(crate) body_budget: BodyBudget,
     /// Whose requests are traced, as clients of the Open Inference Protocol ask for it.
@@ -38,6 +41,7 @@ impl Context {
             state,
             facts: FactsCache::default(),
             image_slots: Arc::new(Semaphore::new(image_slots())),
+            event_streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started: Instant::now(),
             shed_log_rows: AtomicU64::new(0),
         }))

@@ -1,10 +1,10 @@
 //! Whether this process should get traffic. Set by the binary, shown by `/ready`.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use tokio::sync::watch;
 
 /// Starts out as not ready.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+#[derive(Debug)]
+pub struct Readiness(watch::Sender<Phase>);
 
 /// What stands between the process and traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +16,24 @@ pub enum Phase {
     Stopping,
 }
 
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(watch::Sender::new(Phase::Starting))
+    }
+}
+
 impl Readiness {
     pub fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Release);
+        self.0.send_replace(phase);
     }
 
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
-            phase if phase == Phase::Ready as u8 => Phase::Ready,
-            phase if phase == Phase::Stopping as u8 => Phase::Stopping,
-            _ => Phase::Starting,
-        }
+        *self.0.borrow()
+    }
+
+    /// Waits until the process is about to end: what has no end of its own must end then.
+    pub(crate) async fn stopping(&self) {
+        // The sender is this one, so it cannot go away meanwhile.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopping).await;
     }
 }

@@ -1,11 +1,13 @@
 //! Deployments: asking for one and looking at them.
 
 pub(crate) mod commands;
+pub(crate) mod follow;
 pub(crate) mod view;
 
 use axum::Json;
 use axum::extract::State;
-use http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidegate_core::{
@@ -227,24 +229,37 @@ pub(crate) struct EventQuery {
     /// Events after this number; default 0, from the first.
     #[serde(default)]
     after: u64,
-    /// 1 to 100, default 20.
+    /// Of a page: 1 to 100, default 20.
     limit: Option<i64>,
 }
 
-/// What happened in a deployment and on what evidence, in order.
+/// What happened in a deployment and on what evidence, in order: a page of it, or, with `Accept: text/event-stream`, each
+/// event as it happens until the deployment is settled.
 #[utoipa::path(get, path = "/api/v1/deployments/{id}/events",
     operation_id = "listDeploymentEvents", tag = "deployments",
-    params(("id" = String, Path), EventQuery),
-    responses((status = 200, body = EventList), (status = 404, body = ErrorBody)))]
+    params(("id" = String, Path), EventQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Of a stream that was cut off: goes on after this event")),
+    responses(
+        (status = 200, content((EventList = "application/json"), (String = "text/event-stream"))),
+        (status = 204, description = "The deployment is settled and nothing is left to stream"),
+        (status = 404, body = ErrorBody), (status = 503, description = "Too many streams", body = ErrorBody)))]
 pub(crate) async fn events(
     State(context): State<Context>,
     ApiPath(id): ApiPath<String>,
     ApiQuery(query): ApiQuery<EventQuery>,
-) -> Result<Json<EventList>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let record = find(&context, &DeploymentId::new(id)).await?;
+    if follow::is_wanted(&headers) {
+        if query.limit.is_some() {
+            return Err(ApiError::invalid("limit", "a stream has none; leave it out"));
+        }
+        let after = follow::last_event_id(&headers)?.unwrap_or(query.after);
+        return follow::open(context, record, after).await;
+    }
     let page = Pagination { limit: query.limit, offset: None }.page()?;
-    let id = find(&context, &DeploymentId::new(id)).await?.id;
-    let events = context.store.deployments.events(&id, query.after, page.limit).await?;
-    Ok(Json(EventList { events: events.into_iter().map(EventView::from).collect() }))
+    let events = context.store.deployments.events(&record.id, query.after, page.limit).await?;
+    Ok(Json(EventList { events: events.into_iter().map(EventView::from).collect() }).into_response())
 }
 
 async fn find(context: &Context, id: &DeploymentId) -> Result<DeploymentRecord, ApiError> {

@@ -7,6 +7,7 @@ mod bad_input;
 mod budget;
 mod control;
 mod deployments;
+mod event_stream;
 mod feedback;
 mod images;
 mod inference;
