@@ -22,6 +22,7 @@ mod page;
 mod replicas;
 mod routes;
 mod versions;
+mod webhooks;
 
 pub use artifacts::{
     ArtifactError, ArtifactLocation, ArtifactStore, ArtifactStream, PutError, Stored, StoredKey,
@@ -45,6 +46,7 @@ pub use replicas::{
 };
 pub use routes::Routes;
 pub use versions::{RegisterError, Versions};
+pub use webhooks::{Untold, Webhooks};
 
 use db::{Db, sql};
 
@@ -58,6 +60,7 @@ pub struct Store {
     pub inferences: Inferences,
     pub feedback: Feedback,
     pub replicas: Replicas,
+    pub webhooks: Webhooks,
     pub changes: Changes,
     db: Db,
 }
@@ -77,6 +80,7 @@ impl Store {
             inferences: Inferences::new(db.clone()),
             feedback: Feedback::new(db.clone()),
             replicas: Replicas::new(db.clone(), changes.clone()),
+            webhooks: Webhooks::new(db.clone()),
             changes,
             db,
         })

@@ -20,7 +20,7 @@ use crate::clock::{SystemClock, system_ids};
 use crate::config::{Config, mask_password};
 use crate::controller::{Controller, ControllerSettings, Ledger, Limits, Performer, Placement};
 use crate::fleet::{Fleet, Me};
-use crate::{fleet, inference_log, listener};
+use crate::{fleet, inference_log, listener, webhooks};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -118,6 +118,14 @@ impl RunningServer {
             tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
             tokio::spawn(fleet::report(fleet, stop_background.clone())),
             tokio::spawn(fleet::sweep(Arc::clone(&store), Arc::clone(&clock), stop_background.clone())),
+            tokio::spawn(webhooks::run(
+                config.webhooks()?,
+                Arc::clone(&store),
+                Arc::clone(&clock),
+                me.id.to_string(),
+                Duration::from_secs(config.deployments.lease_s),
+                stop_background.clone(),
+            )),
             tokio::spawn(sweep_orphans(
                 Arc::clone(&store),
                 artifacts,

@@ -21,6 +21,8 @@ use tidegate_core::{Environment, StrategyKind};
 use tidegate_serve::{BatchOptions, RuntimeChoice, ServerOptions, SlotOptions};
 use tidegate_store::{ArtifactLocation, ArtifactStore};
 
+use crate::webhooks::{Webhook, WebhookConfig};
+
 pub use validation::ValidationConfig;
 
 /// The file that is read when `--config` names none.
@@ -54,6 +56,8 @@ pub struct Config {
     pub replica: ReplicaConfig,
     pub inference_log: InferenceLogConfig,
     pub log: LogConfig,
+    /// Who is told what happens in deployments.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -222,6 +226,7 @@ impl Default for Config {
             replica: ReplicaConfig::default(),
             inference_log: InferenceLogConfig::default(),
             log: LogConfig::default(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -315,6 +320,7 @@ impl Config {
         let mut config: Config = figment.extract().map_err(|error| anyhow::anyhow!(explain(error, &file)))?;
         config.apply(flags);
         config.check_ranges()?;
+        config.webhooks()?;
         Ok(config)
     }
 
@@ -352,6 +358,20 @@ impl Config {
         self.artifacts.location = flags.artifacts.or_else(|| self.artifacts.location.take());
         self.runtime.engine = flags.engine.unwrap_or(self.runtime.engine);
         self.server.listen = flags.listen.unwrap_or(self.server.listen);
+    }
+
+    /// Each URL once: what was told is remembered by URL.
+    pub fn webhooks(&self) -> anyhow::Result<Vec<Webhook>> {
+        let mut webhooks: Vec<Webhook> = Vec::new();
+        for (index, config) in self.webhooks.iter().enumerate() {
+            let key = || format!("configuration key `webhooks`, entry {}", index + 1);
+            let webhook = Webhook::parse(config).with_context(key)?;
+            if webhooks.iter().any(|other| other.url == webhook.url) {
+                bail!("{}: another entry has the same `url`; name all its `events` in one", key());
+            }
+            webhooks.push(webhook);
+        }
+        Ok(webhooks)
     }
 
     pub fn database_url(&self) -> String {
@@ -439,6 +459,10 @@ impl Config {
         let mut shown = self.clone();
         if let Some(secret) = &mut shown.artifacts.s3.secret_access_key {
             *secret = "********".to_owned();
+        }
+        for webhook in &mut shown.webhooks {
+            webhook.secret = "********".to_owned();
+            webhook.url = mask_password(&webhook.url);
         }
         if let Some(url) = &mut shown.database.url {
             *url = mask_password(url);
@@ -566,6 +590,7 @@ mod tests {
             ("[runtime]\nengine = \"torch\"", "runtime.engine"),
             ("[deployments]\ndefault_strategy = \"Bluegrin\"", "deployments.default_strategy"),
             ("colour = 1", "colour"),
+            ("[[webhooks]]\nurl = \"http://x\"\nsecret = \"y\"\nevent = []", "webhooks.0.event"),
             ("[runtime.models.m]\nthreads = 1", "runtime.models.m.threads"),
         ];
         for (toml, key) in cases {
@@ -610,6 +635,26 @@ mod tests {
             "postgres://u@h/d?password=********&x=1"
         );
         assert_eq!(mask_password("sqlite://a.db"), "sqlite://a.db");
+    }
+
+    #[test]
+    fn webhooks_are_checked_and_shown_without_their_secrets() {
+        let entry = |url: &str| {
+            format!("[[webhooks]]\nurl = \"{url}\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n")
+        };
+        let config =
+            load_text(&(entry("https://a.example/x") + &entry("http://u:hunter2@b.example"))).unwrap();
+        assert_eq!(config.webhooks().unwrap().len(), 2);
+        let shown = config.to_toml().unwrap();
+        assert!(shown.contains("https://a.example/x") && shown.contains("timeout_s = 10"), "{shown}");
+        assert!(!shown.contains("MfKQ") && !shown.contains("hunter2"), "{shown}");
+        for (toml, expected) in [
+            (entry("https://a.example") + &entry("https://a.example/"), "entry 2"),
+            (entry("file:///etc/passwd"), "entry 1"),
+        ] {
+            let message = format!("{:#}", load_text(&toml).unwrap_err());
+            assert!(message.contains("`webhooks`") && message.contains(expected), "{message}");
+        }
     }
 
     #[test]

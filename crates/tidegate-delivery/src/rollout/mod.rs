@@ -19,9 +19,11 @@
 //! work is due is a function of the phase alone ([`Rollout::work`]), so that a process that was killed knows what to do
 //! again. Outcomes carry the epoch in which their work was asked for; a late one changes nothing.
 
+mod kinds;
 mod phase;
 mod step;
 
+pub use kinds::EVENT_KINDS;
 pub use phase::{Phase, Work};
 pub use step::step;
 

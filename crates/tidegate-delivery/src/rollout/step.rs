@@ -13,7 +13,7 @@ mod watch;
 use serde_json::{Value, json};
 use tidegate_core::{DeploymentId, Timestamp};
 
-use super::{Effect, Event, EventKind, Outcome, Phase, Rollout, RouteChange};
+use super::{EVENT_KINDS, Effect, Event, EventKind, Outcome, Phase, Rollout, RouteChange};
 use crate::analysis::Analysis;
 use crate::config::{Stages, StrategyConfig};
 use crate::report::{Override, ValidationReport};
@@ -283,6 +283,7 @@ impl Stepper {
     }
 
     fn record(&mut self, kind: &'static str, message: &str, evidence: Value) {
+        debug_assert!(EVENT_KINDS.contains(&kind), "`{kind}` is not among EVENT_KINDS");
         self.effects.push(Effect::Record { kind, message: message.to_owned(), evidence });
     }
 

@@ -9,6 +9,7 @@ mod models;
 mod replicas;
 mod routes;
 mod versions;
+mod webhooks;
 
 use crate::bench::{self, Case, cases};
 use crate::postgres::Server;
@@ -52,6 +53,9 @@ fn all() -> Vec<Case> {
         changes::a_commit_is_told_here_and_in_another_process,
         changes::what_is_not_committed_is_not_told,
         changes::who_falls_behind_is_told_to_look_at_everything,
+        webhooks::a_webhook_is_known_since_it_was_introduced,
+        webhooks::what_lies_behind_the_cursor_has_yet_to_be_told,
+        webhooks::what_is_postponed_waits_and_counts_its_attempts,
         feedback::labels_are_counted_by_version_and_a_later_one_replaces,
         feedback::metrics_are_summed_up_by_version_without_losing_digits,
     ]

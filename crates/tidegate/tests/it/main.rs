@@ -19,6 +19,7 @@ mod replicas;
 mod stac;
 mod strategies;
 mod support;
+mod webhooks;
 
 /// Settings of the test run. Tests have no configuration file; these few variables are it.
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment what there is to test with")]

@@ -1,0 +1,33 @@
+//! The words by which programs know the events of a deployment's log.
+
+/// Every kind of event, about in the order in which they occur.
+pub const EVENT_KINDS: [&str; 28] = [
+    "created",
+    "validating",
+    "validated",
+    "overridden",
+    "awaitingApproval",
+    "approved",
+    "loaded",
+    "shifted",
+    "held",
+    "testing",
+    "shadowing",
+    "awaitingPromotion",
+    "rolling",
+    "moved",
+    "unhealthy",
+    "promoted",
+    "takenUp",
+    "paused",
+    "resumed",
+    "switched",
+    "active",
+    "retired",
+    "superseded",
+    "restoring",
+    "rolledBack",
+    "rollbackFailed",
+    "failed",
+    "cancelled",
+];
