@@ -54,7 +54,8 @@ pub(super) async fn clean_up_after(folder: &Path, key: &str) {
     }
 }
 
-/// Removes half-written files that nobody has written to since `cutoff`, and empty folders. Returns how many files.
+/// Removes half-written files that nobody has written to since `cutoff`, and folders that have been empty since then.
+/// Returns how many files.
 pub(super) async fn remove_staged(folder: &Path, cutoff: Timestamp) -> io::Result<u64> {
     let folder = folder.to_path_buf();
     blocking(move || remove_staged_below(&folder, cutoff)).await
@@ -66,9 +67,14 @@ fn remove_staged_below(folder: &Path, cutoff: Timestamp) -> io::Result<u64> {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
+            // Asked first, since removing what is in it touches it. A young one may be the folder of an upload of another
+            // process, which has made it and not yet put anything in.
+            let is_old = is_older(&entry, cutoff)?;
             n_removed += remove_staged_below(&entry.path(), cutoff)?;
-            // Fails on a folder that is not empty, and an upload makes its folder again when it was too early.
-            let _ = std::fs::remove_dir(entry.path());
+            if is_old {
+                // Fails on a folder that is not empty.
+                let _ = std::fs::remove_dir(entry.path());
+            }
         } else if kind.is_file() && staged_for(&entry.path()).is_some() && is_older(&entry, cutoff)? {
             std::fs::remove_file(entry.path())?;
             n_removed += 1;

@@ -153,7 +153,7 @@ async fn a_sample_that_does_not_fit_is_refused_at_registration_by_its_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_scored_by_its_labels() {
     let Some(data) = shared_data() else { return };
-    let installation = Installation::new();
+    let installation = Installation { engine: "auto", ..Installation::new() };
     let server = installation.start().await;
     let api = &server.api;
     let model = std::fs::read(data.join("tabular/tabular.onnx")).unwrap();

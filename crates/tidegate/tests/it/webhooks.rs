@@ -173,7 +173,8 @@ async fn every_event_is_told_in_order_whatever_fails() {
         let mut told = receiver.taken(&stormy);
         assert!(told.is_sorted(), "in order: {told:?}");
         told.dedup();
-        assert_eq!(told, events);
+        // The deployment goes on meanwhile, and what is new is told too.
+        assert!(told.starts_with(&events), "{told:?} for {events:?}");
 
         assert!(!receiver.inbox().was_led_astray, "no redirect is followed");
         let received = receiver.inbox().received.clone();
