@@ -1,8 +1,7 @@
 //! An image in, a mask out: decodes and renders on a blocking thread, runs every tile on the one slot that was chosen.
 
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -77,7 +76,7 @@ pub(crate) async fn segment_image(
         slot,
         runtime: tokio::runtime::Handle::current(),
         caller_left,
-        sample: sample.map(RefCell::new),
+        sample: sample.map(Mutex::new),
     };
     let runtime = context.server.runtime();
     let job = Job {
@@ -89,7 +88,8 @@ pub(crate) async fn segment_image(
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let segmented = job.run(&query, &runner)?;
-        Ok::<_, SegmentImageError>((segmented, runner.sample.map(RefCell::into_inner)))
+        let sample = runner.sample.map(|sample| sample.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Ok::<_, SegmentImageError>((segmented, sample))
     });
     let segmented = work.await.map_err(|error| SegmentImageError::Thread(error.to_string()))?;
     drop(guard);
@@ -147,7 +147,7 @@ struct TileRunner {
     runtime: tokio::runtime::Handle,
     caller_left: Arc<AtomicBool>,
     /// For the shadow, where there is one.
-    sample: Option<RefCell<TileSample>>,
+    sample: Option<Mutex<TileSample>>,
 }
 
 impl TileRunner {
@@ -169,7 +169,7 @@ impl TileRunner {
         let inference =
             self.runtime.block_on(self.server.infer(&self.slot, inputs)).map_err(RunFault::new)?;
         if let Some((sample, inputs)) = for_shadow {
-            sample.borrow_mut().offer(inputs, &inference);
+            sample.lock().unwrap_or_else(PoisonError::into_inner).offer(inputs, &inference);
         }
         let first = inference.outputs.into_iter().next();
         first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gives no output"))
