@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::latency::LatencyHistogram;
 use crate::moments::Moments;
 use crate::prediction::Difference;
+use crate::summary::WARM_UP_ANSWERS;
 
 /// Of requests that the running version answered: what it fails itself is not mirrored. Replicas report one each; the whole
 /// is their [`ShadowSummary::merge`].
@@ -24,7 +25,7 @@ pub struct ShadowSummary {
     /// Of any so far; it is not taken back by [`ShadowSummary::since`].
     pub largest_difference: f64,
     pub outputs: BTreeMap<String, OutputSummary>,
-    /// How long the running version took for the compared requests.
+    /// How long the running version took for the compared requests, but for the first [`WARM_UP_ANSWERS`].
     pub running_latency: LatencyHistogram,
     /// And the candidate for the same ones.
     pub candidate_latency: LatencyHistogram,
@@ -42,12 +43,15 @@ pub struct OutputSummary {
 impl ShadowSummary {
     /// Both answered.
     pub fn compared(&mut self, difference: &Difference, running_us: u64, candidate_us: u64) {
+        let is_warm = self.mirrored >= WARM_UP_ANSWERS;
         self.mirrored += 1;
         self.differing += u64::from(difference.difference > 0.0);
         self.difference.record(difference.difference);
         self.largest_difference = self.largest_difference.max(difference.difference);
-        self.running_latency.record(running_us);
-        self.candidate_latency.record(candidate_us);
+        if is_warm {
+            self.running_latency.record(running_us);
+            self.candidate_latency.record(candidate_us);
+        }
         for output in &difference.outputs {
             let summary = self.outputs.entry(output.name.clone()).or_default();
             summary.differing += u64::from(output.difference > 0.0);
