@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 
 use crate::lifecycle::{INFER, Load, MODEL, register_versions};
-use crate::strategies::start;
-use crate::support::{Api, Database, Installation, PATIENCE, ServerProcess, databases};
+use crate::strategies::{log, start};
+use crate::support::{Api, Database, Installation, PATIENCE, ServerProcess, databases, fixture};
 
 /// Three processes, and where their database is.
 struct Fleet {
@@ -25,7 +25,8 @@ impl Fleet {
     async fn start() -> Option<Self> {
         let database = databases().await.into_iter().find(|database| database.url().is_some())?;
         let url = database.url()?;
-        let installation = Installation::on(&database);
+        let heartbeat = ("TIDEGATE_REPLICA__HEARTBEAT_S".to_owned(), "1".to_owned());
+        let installation = Installation { extra_env: vec![heartbeat], ..Installation::on(&database) };
         // One after the other: the first makes the tables.
         let mut servers = vec![];
         for _ in 0..3 {
@@ -106,14 +107,14 @@ impl Witnesses {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rolling_goes_over_the_replicas_and_no_request_fails() {
+async fn rolling_goes_over_the_replicas_one_by_one_and_back_when_the_version_fails() {
     let Some(fleet) = Fleet::start().await else { return };
     let api = fleet.api();
-    let config =
-        json!({"batchSize": 1, "waitDuration": "PT0.3S", "maxFailures": 20, "keepPreviousDuration": "PT0S"});
+    api.register(MODEL, "3.0.0", "model.onnx", fixture("fragile.onnx")).await.expect(201);
+    let config = || json!({"batchSize": 1, "waitDuration": "PT0.3S", "maxFailures": 20, "keepPreviousDuration": "PT0S"});
 
     let witnesses = Witnesses::start(fleet.apis());
-    let path = start(api, "Rolling", "2.0.0", config).await;
+    let path = start(api, "Rolling", "2.0.0", config()).await;
     api.wait_for(&path, |answer| {
         assert_ne!(answer.body["status"], "RolledBack", "{}", answer.body);
         answer.body["phase"] == "Done"
@@ -122,6 +123,24 @@ async fn rolling_goes_over_the_replicas_and_no_request_fails() {
     fleet.wait_for_version("2.0.0").await;
     let answers = witnesses.finish().await;
     assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "no request fails");
+    let events = log(api, &path).await;
+    let moved: Vec<&str> =
+        events.iter().filter(|(kind, _)| kind == "moved").map(|(_, message)| message.as_str()).collect();
+    assert_eq!(moved.len(), 3, "{events:?}");
+    for (index, message) in moved.iter().enumerate() {
+        assert!(message.contains(&format!("{} of 3 replicas", index + 1)), "{message}");
+    }
+
+    // `fragile` answers its probes and fails callers: of those who meet it, all.
+    let witnesses = Witnesses::start(fleet.apis());
+    let path = start(api, "Rolling", "3.0.0", config()).await;
+    let rolled_back = api.wait_for(&path, |answer| answer.body["status"] == "RolledBack").await.body;
+    assert!(rolled_back["errorMessage"].as_str().unwrap().contains("worse"), "{rolled_back}");
+    fleet.wait_for_version("2.0.0").await;
+    let answers = witnesses.finish().await;
+    let failed = answers.iter().filter(|(_, answer)| *answer == Err(500)).count();
+    assert!(answers.iter().all(|(_, answer)| matches!(answer, Ok(_) | Err(500))), "only the model fails");
+    assert!(failed > 0 && failed * 2 < answers.len(), "{failed} of {} met it", answers.len());
     fleet.stop().await;
 }
 

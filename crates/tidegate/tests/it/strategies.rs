@@ -22,6 +22,14 @@ pub async fn start(api: &Api, strategy: &str, version: &str, config: Value) -> S
     format!("/api/v1/deployments/{}", created["deploymentId"].as_str().unwrap())
 }
 
+/// Of each event: its kind and what it says.
+pub async fn log(api: &Api, path: &str) -> Vec<(String, String)> {
+    let events = api.get(&format!("{path}/events?limit=100")).await.expect(200);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let events = events["events"].as_array().unwrap().iter();
+    events.map(|event| (text(&event["kind"]), text(&event["message"]))).collect()
+}
+
 /// Predictions whose callers tell afterwards what they know of them, until the deployment is as hoped. Gives it, and how many
 /// predictions each version made.
 async fn tell_until(
@@ -80,6 +88,9 @@ async fn shadow_compares_without_a_caller_meeting_the_new_version() {
     api.post(&format!("{alike}/promote"), &json!({})).await.expect(200);
     let answer = api.post(INFER, &json!({"features": {"x": [0.0]}})).await.expect(200);
     assert_eq!(answer["version"], "2.0.0");
+    let kinds: Vec<String> = log(api, &alike).await.into_iter().map(|(kind, _)| kind).collect();
+    let place = |kind: &str| kinds.iter().position(|other| other == kind);
+    assert!(place("shadowing") < place("awaitingPromotion") && place("switched").is_some(), "{kinds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,10 +98,10 @@ async fn the_better_version_wins_a_test_and_callers_stay_with_theirs() {
     let installation = Installation::new();
     let server = installation.start().await;
     let api = &server.api;
-    register_versions(api, &[1, 2]).await;
+    register_versions(api, &[1, 2, 3]).await;
     api.deploy(MODEL, "1.0.0").await;
     let config = json!({"minimumSamples": 30, "rollbackThresholds": {"accuracyDrop": 0.2}});
-    let path = start(api, "ABTesting", "2.0.0", config).await;
+    let path = start(api, "ABTesting", "2.0.0", config.clone()).await;
     api.wait_for(&path, |answer| answer.body["phase"] == "Testing").await;
     let mut met = BTreeSet::new();
     for caller in 0..16 {
@@ -107,6 +118,13 @@ async fn the_better_version_wins_a_test_and_callers_stay_with_theirs() {
         tell_until(api, &path, truth_is(2), |deployment| deployment["trafficPercentage"] == 100).await;
     assert_eq!(won["trafficPercentage"], 100, "{won}");
     assert!(answered.len() == 2, "{answered:?}");
+    let switched = log(api, &path).await.into_iter().find(|(kind, _)| kind == "switched").unwrap().1;
+    assert!(switched.contains("won"), "{switched}");
+
+    // The next one is worse.
+    let path = start(api, "ABTesting", "3.0.0", config).await;
+    let (lost, _) = tell_until(api, &path, truth_is(2), is_rolled_back).await;
+    assert!(lost["errorMessage"].as_str().unwrap().contains("accuracy"), "{lost}");
     assert_eq!(answered_version(api).await, Ok(2));
 }
 
