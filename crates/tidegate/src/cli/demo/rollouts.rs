@@ -17,6 +17,9 @@ const MODEL: &str = "loan-default";
 const N_REPLICAS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Within which the end of a deployment reaches every server.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// The longest that a chapter may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -136,6 +139,7 @@ async fn tell(args: &RolloutsArgs, folder: &Path) -> anyhow::Result<()> {
             .await?;
     }
     deliver(&client, "1.0.0", "BlueGreen", &json!({})).await?;
+    until_all_answer(&replicas.urls).await?;
     let load = Load::start(MODEL, &replicas.urls)?;
     say("1.0.0 serves. Users ask all three, and say of every fourth answer what really happened.");
 
@@ -153,6 +157,20 @@ async fn tell(args: &RolloutsArgs, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first version of all reaches the other servers a moment after the one that was asked.
+async fn until_all_answer(urls: &[String]) -> anyhow::Result<()> {
+    let question = json!({"features": {"features": [0.0, 0.0, 0.0, 0.0]}});
+    let deadline = Instant::now() + PATIENCE;
+    for url in urls {
+        let client = Client::new(url)?;
+        while let Err(error) = client.post(&format!("/api/v1/inference/{MODEL}"), &question).await {
+            ensure!(Instant::now() < deadline, "{url} does not answer: {error:#}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
 impl Chapter {
     /// Gives the version that serves in the end. An end that is not as it must be is an error, and so is an answer by a
     /// version that had no business to answer.
@@ -165,6 +183,8 @@ impl Chapter {
         config["rollbackThresholds"] =
             json!({"latencyIncrease": 100, "accuracyDrop": 0.2, "errorRateIncrease": 0.05});
         let status = deliver(client, self.version, self.strategy, &config).await?;
+        // What the other servers answer until the end has reached them belongs to this chapter.
+        tokio::time::sleep(SETTLING).await;
         let after = load.seen();
         let answered = |seen: &Seen, version: &str| seen.answers.get(version).copied().unwrap_or(0);
         let met = answered(&after, self.version) - answered(&before, self.version);
