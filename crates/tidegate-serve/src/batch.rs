@@ -24,9 +24,13 @@ impl Form {
             row_shape.hash(&mut hasher);
             rows = Some(rows.filter(|rows| rows != n_rows).map_or(*n_rows, |_| 0));
         }
-        let bytes = inputs.iter().map(|input| input.tensor.size_bytes()).sum();
-        Self { id: hasher.finish(), rows: rows.unwrap_or(0), bytes }
+        Self { id: hasher.finish(), rows: rows.unwrap_or(0), bytes: size(inputs) }
     }
+}
+
+/// The bytes of all tensors.
+pub(crate) fn size(tensors: &[NamedTensor]) -> usize {
+    tensors.iter().map(|named| named.tensor.size_bytes()).sum()
 }
 
 /// Puts inputs that fit the signature into its order.

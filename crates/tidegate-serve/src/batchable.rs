@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::{DType, Dim, NamedTensor, Signature};
 
-use crate::batch::{split, stack};
+use crate::batch::{size, split, stack};
 use crate::pack::BatchLimits;
 use crate::probe::{floats, probe_inputs};
 use crate::runtime::Session;
@@ -43,12 +43,14 @@ pub(crate) struct Batching {
     pub(crate) has_independent_rows: bool,
     /// For people: what was decided and why.
     pub(crate) reason: String,
+    /// The bytes of the inputs of a whole batch, and the least time that it took.
+    pub(crate) whole: Option<(usize, Duration)>,
 }
 
 impl Batching {
     fn none(reason: impl Into<String>, has_independent_rows: bool) -> Self {
         let limits = BatchLimits { max_rows: 1, max_bytes: usize::MAX, max_delay: Duration::ZERO };
-        Self { limits, has_independent_rows, reason: reason.into() }
+        Self { limits, has_independent_rows, reason: reason.into(), whole: None }
     }
 
     /// Tries it on sessions that have been warmed up. A batch of the size decided on has run on each of them afterwards.
@@ -97,7 +99,12 @@ impl Batching {
         }
         let max_bytes = if options.max_rows.is_some() { usize::MAX } else { DEFAULT_MAX_BYTES };
         let limits = BatchLimits { max_rows: n_rows, max_bytes, max_delay: options.max_delay };
-        Ok(Self { limits, has_independent_rows: true, reason: measured })
+        Ok(Self {
+            limits,
+            has_independent_rows: true,
+            reason: measured,
+            whole: Some((size(&stacked), whole)),
+        })
     }
 }
 
@@ -128,10 +135,6 @@ fn timed_run(session: &mut Box<dyn Session>, inputs: &[NamedTensor]) -> Result<T
     let outputs =
         outputs.map_err(|error| format!("it does not run on {}: {error}", crate::probe::describe(inputs)))?;
     Ok(TimedRun { outputs, time })
-}
-
-fn size(tensors: &[NamedTensor]) -> usize {
-    tensors.iter().map(|named| named.tensor.size_bytes()).sum()
 }
 
 /// Equal but for rounding, which only floats have.

@@ -11,6 +11,7 @@
 
 mod batch;
 mod batchable;
+mod in_place;
 pub mod load_error;
 mod loads;
 pub mod memory;
@@ -21,6 +22,7 @@ mod pack;
 mod pool;
 pub mod probe;
 mod queue;
+mod quiet;
 pub mod routes;
 mod rten;
 pub mod runtime;

@@ -1,4 +1,5 @@
-//! The worker threads that run requests, batch by batch: models compute here, never on the threads that talk to clients.
+//! The worker threads that run requests, batch by batch: models compute here, and on the threads that talk to clients only
+//! where a run is shorter than handing it over ([`crate::in_place`]).
 //!
 //! A free worker asks [`crate::queue`] what to run, and that asks [`crate::pack`] which requests go together.
 
@@ -130,6 +131,11 @@ impl WorkerPool {
     ) -> Result<Inference, InferError> {
         let inputs = in_order(inputs, slot.signature());
         let form = Form::of(&inputs);
+        if options == InferOptions::default()
+            && let Some(outcome) = self.run_in_place(&slot, &inputs, form).await
+        {
+            return outcome;
+        }
         let (reply, mut outcome) = oneshot::channel();
         let (queued_at, deadline) = (Instant::now(), options.deadline);
         let job = |id| Job { id, slot, inputs, form, queued_at, deadline, reply };
@@ -148,6 +154,29 @@ impl WorkerPool {
 
     pub(crate) fn spare(&self) -> Spare {
         Spare(Arc::clone(&self.shared))
+    }
+
+    /// Here and now, where that takes less time than handing it over, and nobody waits for the slot already.
+    async fn run_in_place(
+        &self,
+        slot: &Arc<Slot>,
+        inputs: &[NamedTensor],
+        form: Form,
+    ) -> Option<Result<Inference, InferError>> {
+        if !slot.runs_in_place(form.bytes) {
+            return None;
+        }
+        // Answers that are always there at once would keep the thread from everybody else.
+        tokio::task::coop::consume_budget().await;
+        let in_place = self.shared.begin_in_place(slot)?;
+        let started = Instant::now();
+        let outcome = slot.try_run(inputs)?;
+        let run = started.elapsed();
+        drop(in_place);
+        slot.note_in_place(run);
+        slot.count(&outcome, run);
+        let inference = |outputs| Inference { outputs, queue: Duration::ZERO, run, n_together: 1 };
+        Some(outcome.map(inference).map_err(InferError::Run))
     }
 
     /// Takes no more requests; those in the queue are still answered.
@@ -187,7 +216,34 @@ impl Drop for Place<'_> {
     }
 }
 
+/// A run on the thread of its caller.
+struct InPlaceRun<'a> {
+    shared: &'a Shared,
+    run: Run,
+}
+
+impl Drop for InPlaceRun<'_> {
+    /// The workers had to leave alone what this run held, and none of them has noticed that it ended.
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.queue.finished(self.run, Instant::now());
+        let (is_anybody_idle, is_work_left) = (state.n_idle > 0, state.queue.len() > 0);
+        let is_closed = state.queue.is_closed();
+        drop(state);
+        if is_closed {
+            self.shared.changed.notify_all();
+        } else if is_anybody_idle && is_work_left {
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
 impl Shared {
+    fn begin_in_place(&self, slot: &Arc<Slot>) -> Option<InPlaceRun<'_>> {
+        let run = self.state().queue.begin_in_place(slot, Instant::now())?;
+        Some(InPlaceRun { shared: self, run })
+    }
+
     fn push(&self, priority: Priority, job: impl FnOnce(JobId) -> Job) -> Result<JobId, InferError> {
         let mut state = self.state();
         let id = state.queue.push(priority, job)?;

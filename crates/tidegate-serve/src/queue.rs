@@ -55,6 +55,8 @@ pub(crate) struct Run {
     slot: usize,
     priority: Priority,
     n_requests: usize,
+    /// On its caller's thread, not a worker's.
+    is_in_place: bool,
     started: Instant,
 }
 
@@ -134,16 +136,29 @@ impl Queue {
                     slot: key_of(&first.slot),
                     priority: first.id.priority,
                     n_requests: jobs.len(),
+                    is_in_place: false,
                     started: now,
                 };
                 self.running.push(run);
                 Taken::Run(jobs, run)
             }
-            // What still waits belongs to slots at work, whose workers will come for it.
-            _ if self.is_closed => Taken::End,
+            // What still waits belongs to slots at work, whose workers will come for it; a run in place has none.
+            _ if self.is_closed && !self.running.iter().any(|run| run.is_in_place) => Taken::End,
             (Next::Wait(until), _) => Taken::Wait(until),
             (Next::Run(_), None) => Taken::Wait(None),
         }
+    }
+
+    /// For a request that its own thread could run now: not where others wait, or all sessions are busy.
+    pub(crate) fn begin_in_place(&mut self, slot: &Arc<Slot>, now: Instant) -> Option<Run> {
+        let key = key_of(slot);
+        if self.is_closed || self.len() > 0 || self.n_running(key) >= slot.n_sessions() {
+            return None;
+        }
+        let run =
+            Run { slot: key, priority: Priority::Request, n_requests: 1, is_in_place: true, started: now };
+        self.running.push(run);
+        Some(run)
     }
 
     pub(crate) fn finished(&mut self, run: Run, now: Instant) {
@@ -187,9 +202,13 @@ impl Queue {
             queued_at: job.queued_at,
             deadline: job.deadline,
             limits: job.slot.batch_limits(),
-            n_running: self.running.iter().filter(|run| run.slot == slot).count(),
+            n_running: self.n_running(slot),
             n_sessions: job.slot.n_sessions(),
         }
+    }
+
+    fn n_running(&self, slot: usize) -> usize {
+        self.running.iter().filter(|run| run.slot == slot).count()
     }
 
     fn of(&mut self, priority: Priority) -> &mut VecDeque<Job> {

@@ -16,6 +16,7 @@ use tidegate_core::{NamedTensor, Signature, TensorSpec};
 use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
 use crate::probe::measure_open_outputs;
+use crate::quiet::at_normal_priority;
 use crate::runtime::{RunError, Runtime, RuntimeInfo, Session, SessionOptions, guarded};
 
 const NAME: &str = "rten";
@@ -110,7 +111,7 @@ impl RtenSession {
             })
         };
         let (input_ids, output_ids) = (ids(&signature.inputs)?, ids(&signature.outputs)?);
-        let pool = Arc::new(ThreadPool::with_num_threads(intra_threads));
+        let pool = at_normal_priority(move || Arc::new(ThreadPool::with_num_threads(intra_threads)));
         let options = RunOptions::default().with_thread_pool(Some(pool));
         Ok(Self { model, signature, input_ids, output_ids, options, intra_threads })
     }

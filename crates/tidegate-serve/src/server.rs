@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use serde::Serialize;
 use tidegate_core::{Caller, Environment, ModelName, NamedTensor, Route, SemVer, Signature, VersionId};
@@ -12,6 +12,7 @@ use crate::loads::Loads;
 use crate::mirror::Copy;
 use crate::pool::WorkerPool;
 pub use crate::pool::{InferError, InferOptions, Inference};
+use crate::quiet;
 use crate::routes::{ResolveError, Resolved, Routes};
 use crate::runtime::{Runtime, RuntimeInfo, SessionOptions};
 use crate::slot::{Slot, SlotOptions, SlotSpec};
@@ -89,14 +90,19 @@ impl Server {
         self.runtime.info()
     }
 
-    /// The signature of a file, by loading it once. Blocks.
+    /// The signature of a file, by loading it once, out of the way of requests. Blocks.
     pub fn inspect(&self, path: &Path) -> Result<Signature, LoadError> {
         let options = SessionOptions { intra_threads: self.options.slot.intra_threads.max(1) };
-        let session = self.runtime.load(path, &options)?;
-        let signature = session.signature().clone();
-        drop(session);
-        crate::memory::release_freed();
-        Ok(signature)
+        let (runtime, path) = (Arc::clone(&self.runtime), path.to_owned());
+        let (sender, outcome) = mpsc::channel();
+        quiet::spawn("inspect", move || {
+            let session = runtime.load(&path, &options);
+            let signature = session.as_ref().map(|session| session.signature().clone());
+            // The caller waits for it.
+            let _ = sender.send(signature.map_err(LoadError::clone));
+            quiet::free(Box::new(session.ok()));
+        });
+        outcome.recv().unwrap_or_else(|_| Err(LoadError::cut_short()))
     }
 
     /// Loads and warms a version beside those that serve, on a thread of its own. Callers that ask for the same version at

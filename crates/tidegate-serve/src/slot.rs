@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, ShadowSummary, Signature, VersionId};
 
+use crate::batch;
 use crate::batchable::{BatchOptions, Batching};
+use crate::in_place::InPlace;
 use crate::load_error::LoadError;
 use crate::memory;
 use crate::mirror::Mirror;
 use crate::pack::BatchLimits;
 use crate::probe;
+use crate::quiet;
 use crate::runtime::{RunError, Runtime, Session, SessionOptions};
 
 /// Which version to load, and from which file.
@@ -36,12 +39,20 @@ pub struct SlotOptions {
     /// several times slower.
     pub warmup_runs: usize,
     pub batch: BatchOptions,
+    /// Whether runs that were seen to be very short may use the caller's thread, which costs less than handing them over.
+    pub in_place: bool,
 }
 
 impl Default for SlotOptions {
     /// One single-threaded session, warmed by a few runs.
     fn default() -> Self {
-        Self { n_sessions: 1, intra_threads: 1, warmup_runs: 3, batch: BatchOptions::default() }
+        Self {
+            n_sessions: 1,
+            intra_threads: 1,
+            warmup_runs: 3,
+            batch: BatchOptions::default(),
+            in_place: true,
+        }
     }
 }
 
@@ -60,6 +71,7 @@ pub struct Slot {
     loaded_in: Duration,
     warm_latency: Duration,
     batching: Batching,
+    in_place: InPlace,
     resident_bytes: Option<u64>,
     tally: Mutex<Tally>,
     mirror: Arc<Mirror>,
@@ -106,8 +118,11 @@ impl Slot {
         let started = Instant::now();
         let mut sessions = load_sessions(runtime, &spec, options)?;
         let loaded_in = started.elapsed();
-        let warm_latency = warm_up(&mut sessions, options.warmup_runs.max(1))?;
+        let WarmUp { latency: warm_latency, input_bytes } =
+            warm_up(&mut sessions, options.warmup_runs.max(1))?;
         let batching = Batching::find_out(&mut sessions, &options.batch);
+        let trials = [Some((input_bytes, warm_latency)), batching.whole];
+        let trials = trials.into_iter().flatten().filter(|_| options.in_place);
         let resident_bytes =
             memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
         Ok(Self {
@@ -118,6 +133,7 @@ impl Slot {
             n_sessions: sessions.len(),
             idle: Mutex::new(sessions),
             returned: Condvar::new(),
+            in_place: InPlace::new(trials),
             loaded_in,
             warm_latency,
             batching,
@@ -180,6 +196,23 @@ impl Slot {
     /// One phrase for people: why requests run together, or alone.
     pub fn batching(&self) -> &str {
         &self.batching.reason
+    }
+
+    /// The same where a session is free now.
+    pub(crate) fn try_run(&self, inputs: &[NamedTensor]) -> Option<Result<Vec<NamedTensor>, RunError>> {
+        let session = self.idle().pop()?;
+        let mut lease = Lease { slot: self, session: Some(session) };
+        Some(lease.session.as_mut().expect("taken back only on drop").run(inputs))
+    }
+
+    /// Whether inputs of this size run in less time than handing them to a worker takes.
+    pub(crate) fn runs_in_place(&self, input_bytes: usize) -> bool {
+        self.in_place.allows(input_bytes)
+    }
+
+    /// What a run on the caller's thread took.
+    pub(crate) fn note_in_place(&self, run: Duration) {
+        self.in_place.note(run);
     }
 
     pub(crate) fn batch_limits(&self) -> BatchLimits {
@@ -249,14 +282,7 @@ impl Drop for Slot {
     /// Freeing a large model takes tens of milliseconds: too long for a thread that serves others.
     fn drop(&mut self) {
         let sessions = std::mem::take(&mut *self.idle());
-        let free = move || {
-            drop(sessions);
-            memory::release_freed();
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(handle) => drop(handle.spawn_blocking(free)),
-            Err(_) => free(),
-        }
+        quiet::free(Box::new(sessions));
     }
 }
 
@@ -292,8 +318,13 @@ fn load_sessions(
     Ok(sessions)
 }
 
-/// The median time of a run.
-fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<Duration, LoadError> {
+struct WarmUp {
+    /// The median of the runs.
+    latency: Duration,
+    input_bytes: usize,
+}
+
+fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<WarmUp, LoadError> {
     let inputs = probe::probe_inputs(sessions[0].signature(), 0);
     let mut times = vec![];
     for session in sessions {
@@ -305,5 +336,5 @@ fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<Duration,
         }
     }
     times.sort_unstable();
-    Ok(times[times.len() / 2])
+    Ok(WarmUp { latency: times[times.len() / 2], input_bytes: batch::size(&inputs) })
 }

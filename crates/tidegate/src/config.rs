@@ -148,6 +148,8 @@ pub struct ModelRuntimeConfig {
     pub max_batch: Option<usize>,
     /// How long a request may be held back for others while the model is at work. Default: 0.
     pub max_delay_ms: Option<u64>,
+    /// Whether runs shorter than their handing over may use the thread that talks to the client. Default: true.
+    pub in_place: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -493,7 +495,8 @@ impl ModelRuntimeConfig {
         let n_sessions = self.sessions.unwrap_or(n_workers / intra_threads).max(1);
         let max_delay = Duration::from_millis(self.max_delay_ms.unwrap_or(0));
         let batch = BatchOptions { max_rows: self.max_batch, max_delay };
-        SlotOptions { n_sessions, intra_threads, batch, ..SlotOptions::default() }
+        let in_place = self.in_place.unwrap_or(true);
+        SlotOptions { n_sessions, intra_threads, batch, in_place, ..SlotOptions::default() }
     }
 
     /// The keys that are set: key, value, least, most.

@@ -14,16 +14,15 @@ use tidegate_serve::{
 
 use crate::fake::{FakeRuntime, POISON};
 use crate::support::{
-    AUTO, SMALL_SLOT, fixture, floats, inputs, one_worker, queued, runtimes, spec, tensor, test_data,
+    AUTO, SMALL_SLOT, fixture, floats, inputs, one_worker, runtimes, spec, tensor, test_data,
 };
 
+const SLOT: SlotOptions =
+    SlotOptions { n_sessions: 1, batch: BatchOptions { max_rows: Some(8), ..AUTO }, ..SMALL_SLOT };
+
 /// One worker whose batches hold up to eight rows, whatever is gained.
-const BATCHING: ServerOptions = ServerOptions {
-    n_workers: 1,
-    queue_limit: 64,
-    slot: SlotOptions { n_sessions: 1, batch: BatchOptions { max_rows: Some(8), ..AUTO }, ..SMALL_SLOT },
-    models: BTreeMap::new(),
-};
+const BATCHING: ServerOptions =
+    ServerOptions { n_workers: 1, queue_limit: 64, slot: SLOT, models: BTreeMap::new() };
 
 /// A server whose only worker is held up by a request that is given too; what comes next waits.
 macro_rules! held_up {
@@ -169,6 +168,49 @@ async fn a_lone_caller_never_waits_for_company() {
     running.await.unwrap();
     assert!(held.await.iter().all(Result::is_ok));
     assert_eq!(*fake.sizes.lock().unwrap(), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_run_shorter_than_its_handing_over_stays_on_the_thread() {
+    let fake = FakeRuntime::new();
+    let slot_options = SlotOptions { in_place: true, warmup_runs: 9, ..SLOT };
+    let server = Server::new(fake.clone(), ServerOptions { slot: slot_options, ..BATCHING });
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    let inference = server.infer(&slot, inputs(1.0)).await.unwrap();
+    assert_eq!((inference.outputs, inference.queue), (inputs(1.0), Duration::ZERO));
+    assert_eq!(*fake.last_thread.lock().unwrap(), Some(std::thread::current().id()));
+    assert!(matches!(server.infer(&slot, inputs(POISON)).await, Err(InferError::Run(_))));
+    assert_eq!((slot.tally().requests, slot.tally().failures), (2, 1));
+    // More than any trial had goes to a worker, and so does what has no session left, or comes last.
+    server.infer(&slot, vec![tensor("x", &[9], &[0f32; 9])]).await.unwrap();
+    assert_ne!(*fake.last_thread.lock().unwrap(), Some(std::thread::current().id()));
+    server.infer_with(&slot, inputs(1.0), background()).await.unwrap();
+    assert_ne!(*fake.last_thread.lock().unwrap(), Some(std::thread::current().id()));
+    server.shutdown().await;
+    assert_eq!(server.infer(&slot, inputs(1.0)).await, Err(InferError::ShuttingDown));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_run_in_place_is_taken_up_after_it() {
+    let fake = FakeRuntime::new();
+    let slot_options = SlotOptions { in_place: true, warmup_runs: 9, ..SLOT };
+    let server = Arc::new(Server::new(fake.clone(), ServerOptions { slot: slot_options, ..BATCHING }));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    fake.runs.take_arrivals();
+    fake.runs.set_open(false);
+    // Held up on a thread of its own, in place, and with it the only session.
+    let (other, held) = (Arc::clone(&server), Arc::clone(&slot));
+    let in_place = std::thread::spawn(move || {
+        let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio.block_on(other.infer(&held, inputs(1.0)))
+    });
+    fake.runs.wait_for_arrivals(1);
+    let waiting = queued!(server.infer(&slot, inputs(2.0)));
+    let shutdown = queued!(server.shutdown());
+    fake.runs.set_open(true);
+    assert_eq!(in_place.join().unwrap().unwrap().outputs, inputs(1.0));
+    assert_eq!(waiting.await.unwrap().outputs, inputs(2.0), "also at shutdown");
+    shutdown.await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 
 use tidegate_core::{DType, Dim, NamedTensor, Signature, TensorSpec};
 use tidegate_serve::{LoadError, RunError, Runtime, RuntimeInfo, Session, SessionOptions};
@@ -52,6 +53,8 @@ pub struct FakeRuntime {
     pub panics: Arc<AtomicBool>,
     /// Rows of each run.
     pub sizes: Arc<Mutex<Vec<usize>>>,
+    /// Who did the last run.
+    pub last_thread: Arc<Mutex<Option<ThreadId>>>,
     /// This many loads fail before one succeeds.
     pub n_failures: AtomicUsize,
 }
@@ -66,6 +69,7 @@ impl FakeRuntime {
             shadow_runs: Arc::default(),
             panics: Arc::default(),
             sizes: Arc::default(),
+            last_thread: Arc::default(),
             n_failures: AtomicUsize::new(0),
         })
     }
@@ -93,6 +97,7 @@ impl Runtime for FakeRuntime {
             runs: Arc::clone(if model == Path::new(SHADOW) { &self.shadow_runs } else { &self.runs }),
             panics: Arc::clone(&self.panics),
             sizes: Arc::clone(&self.sizes),
+            last_thread: Arc::clone(&self.last_thread),
         }))
     }
 }
@@ -109,6 +114,7 @@ struct FakeSession {
     runs: Arc<Gate>,
     panics: Arc<AtomicBool>,
     sizes: Arc<Mutex<Vec<usize>>>,
+    last_thread: Arc<Mutex<Option<ThreadId>>>,
 }
 
 impl Session for FakeSession {
@@ -121,6 +127,7 @@ impl Session for FakeSession {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "told to panic");
         let values = inputs[0].tensor.values::<f32>().unwrap();
         self.sizes.lock().unwrap().push(values.len());
+        *self.last_thread.lock().unwrap() = Some(std::thread::current().id());
         if values.contains(&POISON) {
             return Err(RunError::Failed { message: "told to fail".to_owned() });
         }

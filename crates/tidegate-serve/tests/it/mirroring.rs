@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tidegate_serve::{Inference, Server, Slot};
 
 use crate::fake::{FakeRuntime, POISON, SHADOW};
-use crate::support::{inputs, one_worker, queued, spec, tensor, version_id, wait_until};
+use crate::support::{inputs, one_worker, spec, tensor, version_id, wait_until};
 
 /// One worker, the version that runs, and its shadow, loaded.
 struct World {

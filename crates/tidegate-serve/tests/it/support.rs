@@ -21,7 +21,7 @@ pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1 };
 pub const AUTO: BatchOptions = BatchOptions { max_rows: None, max_delay: Duration::ZERO };
 
 pub const SMALL_SLOT: SlotOptions =
-    SlotOptions { n_sessions: 2, intra_threads: 1, warmup_runs: 1, batch: AUTO };
+    SlotOptions { n_sessions: 2, intra_threads: 1, warmup_runs: 1, batch: AUTO, in_place: false };
 
 pub const SMALL: ServerOptions =
     ServerOptions { n_workers: 2, queue_limit: 64, slot: SMALL_SLOT, models: BTreeMap::new() };
@@ -36,16 +36,6 @@ pub fn one_worker(queue_limit: usize) -> ServerOptions {
         ..SMALL
     }
 }
-
-/// Polls a request once, which queues it.
-macro_rules! queued {
-    ($future:expr) => {{
-        let mut future = Box::pin($future);
-        assert!(futures::poll!(&mut future).is_pending(), "the request is answered already");
-        future
-    }};
-}
-pub(crate) use queued;
 
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
