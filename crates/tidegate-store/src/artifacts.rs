@@ -6,7 +6,7 @@
 mod error;
 mod folder;
 mod key;
-mod location;
+pub(crate) mod location;
 mod sweep;
 mod upload;
 
@@ -55,6 +55,10 @@ impl ArtifactStore {
     /// Creates the folder where it is missing; does not reach out to a bucket yet.
     pub fn open(location: &ArtifactLocation) -> Result<Self, ArtifactError> {
         location::open(location)
+    }
+
+    pub(crate) fn objects(&self) -> Arc<dyn object_store::ObjectStore> {
+        Arc::clone(&self.objects)
     }
 
     /// Writes the stream under `key`, hashing as it goes: memory is constant, and nothing is there to read until all of it

@@ -19,6 +19,7 @@ mod inferences;
 mod leases;
 mod models;
 mod page;
+mod remote;
 mod replicas;
 mod routes;
 mod versions;
@@ -40,6 +41,7 @@ pub use inferences::{InferenceRecord, Inferences, JsonText};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};
 pub use page::{Listing, Page};
+pub use remote::{RemoteError, RemoteFile};
 pub use replicas::{
     AppliedRoute, LoadState, NewTally, ReplicaRecord, ReplicaReport, Replicas, ReportKind, TallyRecord,
     VersionReport,

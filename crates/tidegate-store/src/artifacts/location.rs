@@ -90,13 +90,18 @@ fn open_folder(path: &FilePath) -> Result<ArtifactStore, ArtifactError> {
 
 /// The client's own limit of 30 s for a whole request would cut off the download of a large model; a bucket that says
 /// nothing for a minute is gone.
-fn client_options() -> ClientOptions {
+pub(crate) fn client_options() -> ClientOptions {
     ClientOptions::new().with_timeout_disabled().with_read_timeout(Duration::from_secs(60))
 }
 
 /// A caller waits for an answer, so the client's patience of three minutes is too long.
-fn retries() -> RetryConfig {
+pub(crate) fn retries() -> RetryConfig {
     RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(30), ..RetryConfig::default() }
+}
+
+/// The HTTP client panics without one. That it is installed already is fine.
+pub(crate) fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn open_bucket(
@@ -104,8 +109,7 @@ fn open_bucket(
     bucket: &str,
     prefix: &str,
 ) -> Result<Arc<dyn ObjectStore>, ArtifactError> {
-    // The HTTP client panics without one. That it is installed already is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    install_tls();
     let failed = |source| ArtifactError::OpenBucket { bucket: bucket.to_owned(), source };
     let objects = builder.build().map_err(failed)?;
     let prefix = prefix.trim_matches('/');
