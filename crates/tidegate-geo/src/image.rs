@@ -1,13 +1,13 @@
 //! Images: pixels, which of them are valid, and where on Earth they lie.
 //!
 //! Whole images in memory, bounded by [`ImageLimits`], which are checked on the header before anything is allocated.
-//! Knows no model. Rasters beyond memory will be read by windows, by another reader.
+//! Knows no model. Rasters beyond memory are read by strips: see [`crate::raster`].
 
-mod geo;
+pub(crate) mod geo;
 mod plain;
 mod tiff;
 
-pub use geo::{CrsUnit, GeoReference};
+pub use geo::{CrsUnit, GeoReference, GeoTags};
 
 /// Eight-bit samples, row by row from the top left.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,8 @@ pub enum ImageError {
     Unsupported { what: String },
     #[error("the image is damaged: {what}")]
     Damaged { what: String },
+    #[error("failed to read the image: {what}")]
+    Unreadable { what: String },
 }
 
 /// Reads a PNG, JPEG, WebP or (Geo)TIFF, told apart by its first bytes.

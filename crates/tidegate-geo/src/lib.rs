@@ -4,12 +4,15 @@
 //! to one tensor, and the time of day as an argument. Nothing of any one model is written here; bands, ground
 //! resolution, scaling, input shape, classes, activation and threshold are read from its item.
 //!
-//! Start reading at [`stac_mlm`] (what the model wants), then [`image`] (what we have), [`segment`](mod@segment) (how
-//! one meets the other) and [`outputs`] (what is left behind).
+//! Start reading at [`stac_mlm`] (what the model wants), then [`image`] and [`raster`] (what we have),
+//! [`segment`](mod@segment) (how one meets the other), [`outputs`] (what is left behind of an image) and [`scene`] (rasters
+//! of any size, and what is left behind of them).
 
 pub mod esri;
 pub mod image;
 pub mod outputs;
+pub mod raster;
+pub mod scene;
 pub mod segment;
 pub mod stac_mlm;
 

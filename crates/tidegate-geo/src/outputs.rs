@@ -17,6 +17,8 @@ use crate::image::Image;
 use crate::segment::Segmentation;
 use crate::stac_mlm::ModelItem;
 
+pub(crate) use palette::{class_colors, mask_classes};
+
 /// Where a prediction came from, as far as this crate cannot know it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
@@ -64,7 +66,7 @@ pub fn render(
     provenance: &Provenance,
 ) -> Result<Vec<OutputFile>, RenderError> {
     check_sizes(image, segmentation)?;
-    let colors = palette::class_colors(item, segmentation.n_classes_out);
+    let colors = class_colors(item, segmentation.n_classes_out);
     let Segmentation { width, height, n_classes_out, .. } = *segmentation;
     Ok(vec![
         OutputFile {
@@ -73,13 +75,24 @@ pub fn render(
             bytes: npy::encode([n_classes_out, height, width], &segmentation.probabilities),
         },
         encoded("prediction_mask.png", "image/png", png_file::mask(segmentation, &colors))?,
-        encoded("prediction_overlay.png", "image/png", overlay::encode(image, segmentation, &colors))?,
+        encoded("prediction_overlay.png", "image/png", overlay::encode(image, &segmentation.mask, &colors))?,
         encoded(
             "inference_metadata.json",
             "application/json",
             metadata::encode(image, item, segmentation, provenance),
         )?,
     ])
+}
+
+/// The picture of a mask over an image of the same size.
+pub(crate) fn overlay_png(
+    image: &Image,
+    mask: &[u8],
+    item: &ModelItem,
+    n_channels: usize,
+) -> Result<Vec<u8>, RenderError> {
+    let bytes = overlay::encode(image, mask, &class_colors(item, n_channels));
+    bytes.map_err(|source| RenderError::Encode { name: "prediction_overlay.png", source: Box::new(source) })
 }
 
 fn check_sizes(image: &Image, segmentation: &Segmentation) -> Result<(), RenderError> {

@@ -1,25 +1,32 @@
 //! Segmenting an image: bring it to the model's resolution, cut tiles, run them, stitch, and bring the result back.
 //!
-//! Knows neither runtime nor protocol: a closure runs one batch. The result does not depend on the batch size, and
-//! overlapping tiles are blended with weights that sum to one, so that no seam shows.
+//! Knows neither runtime nor protocol: a closure runs one batch. Overlapping tiles are blended with weights that sum to
+//! one, so that no seam shows. One pipeline carries images in memory ([`segment()`]) and scenes of any size
+//! ([`crate::scene`]): strip by strip, so that a row of the result is a function of the raster, the model and the plan,
+//! and not of batch, threads or where a pass began.
 
 mod output;
-mod prepare;
+pub(crate) mod pipeline;
+pub(crate) mod plan;
+pub(crate) mod reader;
 mod resample;
 mod stitch;
+mod tensors;
 mod tiles;
 
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 
 use tidegate_core::Tensor;
 
-use crate::image::Image;
+use crate::image::{Image, ImageError};
+use crate::raster::{MemoryRaster, Raster};
 use crate::stac_mlm::ModelItem;
-use output::Maps;
-use prepare::Source;
-use resample::Kernel;
-use stitch::Stitcher;
-use tiles::{Tile, TilePlan};
+pub use pipeline::RunTile;
+use pipeline::{Listeners, Pass};
+use plan::Plan;
+pub use stitch::{Block, CONFIDENCE_STEPS, NODATA};
 
 /// What the caller chooses; everything else comes from the item.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +37,10 @@ pub struct SegmentOptions {
     pub overlap_px: usize,
     /// Tiles per run, where the model takes any batch.
     pub batch: usize,
+    /// Batches that run at the same time.
+    pub threads: usize,
+    /// Test-time augmentation: the mean over flips and, of square tiles, quarter turns.
+    pub augment: bool,
     /// Pixels that the image may have once it is resampled to the model's resolution: `gsd_m` is the caller's word, and
     /// a small file can become a huge scene by it.
     pub max_work_pixels: u64,
@@ -39,7 +50,14 @@ impl Default for SegmentOptions {
     /// 32 pixels of overlap hide the tile edges of a U-Net; more batch than 8 gains nothing on a CPU; 100 million pixels
     /// are about a gigabyte at work.
     fn default() -> Self {
-        Self { gsd_m: None, overlap_px: 32, batch: 8, max_work_pixels: 100_000_000 }
+        Self {
+            gsd_m: None,
+            overlap_px: 32,
+            batch: 8,
+            threads: 1,
+            augment: false,
+            max_work_pixels: 100_000_000,
+        }
     }
 }
 
@@ -89,6 +107,13 @@ pub enum SegmentError {
     OutputShape { actual: Vec<usize>, expected: String },
     #[error("the model's output is not usable: {reason}")]
     OutputValues { reason: String },
+    #[error(transparent)]
+    Read(ImageError),
+    /// Whoever takes the results could not.
+    #[error("failed to keep the result")]
+    Keep(#[source] std::io::Error),
+    #[error("stopped before the end")]
+    Stopped,
 }
 
 /// How the image met the model's input.
@@ -142,190 +167,94 @@ pub fn segment(
     image: &Image,
     item: &ModelItem,
     options: &SegmentOptions,
-    run: &mut dyn FnMut(Tensor) -> Result<Tensor, RunFault>,
+    run: &mut (dyn FnMut(Tensor) -> Result<Tensor, RunFault> + Send),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Segmentation, SegmentError> {
-    let started = Instant::now();
-    check(image, item, options)?;
-    let mut notes = Vec::new();
-    let image_gsd_m = options.gsd_m.or_else(|| image.geo.as_ref()?.ground_resolution_m(image.height));
-    let placement = place(image, item, options, image_gsd_m, &mut notes);
-    let (width, height) = work_size(image, item, options, &placement)?;
-    let kernel = if placement == Placement::Resized { Kernel::Bilinear } else { Kernel::Sharp };
-    let source = Source::new(image, item, (width, height), kernel, &mut notes)?;
-    let plan = TilePlan::new(width, height, [item.input.height, item.input.width], overlap(&placement));
-
-    let mut timings = Timings { preprocess_seconds: started.elapsed().as_secs_f64(), ..Timings::default() };
-    let (tiles, empty): (Vec<_>, Vec<_>) = plan.tiles().partition(|tile| source.has_valid(tile));
-    if tiles.is_empty() {
+    check_samples(image)?;
+    let raster = MemoryRaster::of_image(image);
+    let plan = Plan::new(raster.info(), item, options)?;
+    check_work_size(&plan, item, options)?;
+    // One at a time: the closure is the caller's only one.
+    let options = SegmentOptions { threads: 1, ..*options };
+    let run = Mutex::new(run);
+    let run = |tensor| (run.lock().unwrap_or_else(PoisonError::into_inner))(tensor);
+    let mut whole = None;
+    let pass = Pass {
+        raster: &raster,
+        plan: &plan,
+        item,
+        options: &options,
+        area: None,
+        keep_probabilities: true,
+        block_rows: image.height,
+        first_block: 0,
+        first_counted_row: 0,
+        stop: &AtomicBool::new(false),
+    };
+    let mut keep = |block, _| {
+        whole = Some(block);
+        Ok(())
+    };
+    let listeners = Listeners { block: &mut keep, rows: &mut |_| Ok(()), progress };
+    let report = pass.run(&run, listeners)?;
+    let Block { mut mask, probabilities, .. } = whole.expect("an image has rows, and all rows are one block");
+    // Invalid pixels are background here: these files have no nodata.
+    mask.iter_mut().filter(|value| **value == NODATA).for_each(|value| *value = 0);
+    let channels = probabilities.expect("they were asked for");
+    let n_classes_out = channels.len();
+    let mut probabilities = channels.concat();
+    probabilities.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+    let mut notes = plan.notes;
+    if report.n_tiles == 0 {
         notes.push("no pixel of the image is valid, so the model was not run".to_owned());
     }
-    let total = tiles.len() + empty.len();
-    let mut done = empty.len();
-    progress(Progress { done, total });
-    let mut stitcher = None;
-    for batch in tiles.chunks(item.input.batch.unwrap_or(options.batch)) {
-        let tensor = timed(&mut timings.preprocess_seconds, || source.tensor(batch, item.input.batch));
-        let output = timed(&mut timings.runtime_seconds, || run(tensor)).map_err(SegmentError::Run)?;
-        timed(&mut timings.postprocess_seconds, || stitch(&output, item, batch, &plan, &mut stitcher))?;
-        done += batch.len();
-        progress(Progress { done, total });
-    }
-
-    let finished = Instant::now();
-    let stitcher = match stitcher {
-        Some(stitcher) => stitcher,
-        None => Stitcher::new(&plan, item.output.channels.unwrap_or(1).max(1))?,
-    };
-    let n_classes_out = stitcher.n_channels();
-    let probabilities = stitcher.finish(image)?;
-    let mask = stitch::mask(&probabilities, image, n_classes_out, item.output.threshold);
     Ok(Segmentation {
         width: image.width,
         height: image.height,
         n_classes_out,
         probabilities,
         mask,
-        n_tiles: tiles.len(),
-        n_empty_tiles: empty.len(),
-        placement,
-        image_gsd_m,
-        preprocess_seconds: timings.preprocess_seconds,
-        runtime_seconds: timings.runtime_seconds,
-        postprocess_seconds: timings.postprocess_seconds + finished.elapsed().as_secs_f64(),
+        n_tiles: report.n_tiles,
+        n_empty_tiles: report.n_empty_tiles,
+        placement: plan.placement,
+        image_gsd_m: plan.image_gsd_m,
+        preprocess_seconds: report.preprocess_seconds,
+        runtime_seconds: report.runtime_seconds,
+        postprocess_seconds: report.postprocess_seconds,
         notes,
     })
 }
 
-#[derive(Default)]
-struct Timings {
-    preprocess_seconds: f64,
-    runtime_seconds: f64,
-    postprocess_seconds: f64,
-}
-
-/// Adds one batch's output; the first tells how many channels there are.
-fn stitch<'a>(
-    output: &Tensor,
-    item: &ModelItem,
-    batch: &[Tile],
-    plan: &'a TilePlan,
-    stitcher: &mut Option<Stitcher<'a>>,
-) -> Result<(), SegmentError> {
-    let maps = Maps::read(output, item, batch.len())?;
-    match stitcher {
-        Some(stitcher) => stitcher.add(batch, &maps),
-        None => stitcher.insert(Stitcher::new(plan, maps.n_channels)?).add(batch, &maps),
-    }
-}
-
-/// Adds the seconds that `work` took to `total`.
-fn timed<T>(total: &mut f64, work: impl FnOnce() -> T) -> T {
-    let started = Instant::now();
-    let result = work();
-    *total += started.elapsed().as_secs_f64();
-    result
-}
-
-fn check(image: &Image, item: &ModelItem, options: &SegmentOptions) -> Result<(), SegmentError> {
+fn check_samples(image: &Image) -> Result<(), SegmentError> {
     let n_pixels = image.width.checked_mul(image.height).filter(|n| *n > 0);
     let n_samples = n_pixels.and_then(|n| n.checked_mul(image.n_bands));
     let valid_fits = image.valid.as_ref().is_none_or(|valid| Some(valid.len()) == n_pixels);
-    if n_samples != Some(image.pixels.len()) || !valid_fits {
-        let reason = format!(
-            "{} x {} pixels of {} bands do not go with {} samples",
-            image.width,
-            image.height,
-            image.n_bands,
-            image.pixels.len()
-        );
-        return Err(SegmentError::InvalidImage { reason });
+    if n_samples == Some(image.pixels.len()) && valid_fits {
+        return Ok(());
     }
-    if let Some(expression) = &item.input.pre_processing {
-        return Err(SegmentError::Unsupported {
-            what: format!("the pre-processing function `{expression}`"),
-        });
-    }
-    if options.batch == 0 {
-        return Err(invalid_option("batch", 0, "give 1 or more"));
-    }
-    match options.gsd_m {
-        Some(gsd) if !gsd.is_finite() || gsd <= 0.0 => {
-            Err(invalid_option("gsd", gsd, "give metres per pixel, above 0"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn invalid_option(name: &'static str, value: impl ToString, reason: &'static str) -> SegmentError {
-    SegmentError::InvalidOption { name, value: value.to_string(), reason }
-}
-
-/// Resolutions closer than this are taken as equal: resampling would only blur.
-const SAME_SCALE: f64 = 0.01;
-
-/// Without both resolutions, an image this many times the model's input is still taken as one scene to be resized.
-const RESIZE_LIMIT: usize = 2;
-
-fn place(
-    image: &Image,
-    item: &ModelItem,
-    options: &SegmentOptions,
-    image_gsd_m: Option<f64>,
-    notes: &mut Vec<String>,
-) -> Placement {
-    let input = &item.input;
-    let tile = [input.height, input.width];
-    let overlap = options.overlap_px.min(tile[0].min(tile[1]) / 2);
-    if let (Some(image_gsd_m), Some(model_gsd_m)) = (image_gsd_m, item.gsd) {
-        let scale = image_gsd_m / model_gsd_m;
-        let scale = if (scale - 1.0).abs() < SAME_SCALE { 1.0 } else { scale };
-        return Placement::Tiled { scale, tile, overlap, resolution_known: true };
-    }
-    if image.width <= RESIZE_LIMIT * input.width && image.height <= RESIZE_LIMIT * input.height {
-        return Placement::Resized;
-    }
-    let whose =
-        if item.gsd.is_none() { "the model's item gives no `gsd`" } else { "the image has no georeference" };
-    notes.push(format!(
-        "{whose}, so the image was tiled at its own resolution; the result is right only if that is the model's"
-    ));
-    Placement::Tiled { scale: 1.0, tile, overlap, resolution_known: false }
-}
-
-fn overlap(placement: &Placement) -> usize {
-    match placement {
-        Placement::Resized => 0,
-        Placement::Tiled { overlap, .. } => *overlap,
-    }
+    let reason = format!(
+        "{} x {} pixels of {} bands do not go with {} samples",
+        image.width,
+        image.height,
+        image.n_bands,
+        image.pixels.len()
+    );
+    Err(SegmentError::InvalidImage { reason })
 }
 
 /// Of the samples and probabilities at the model's resolution.
 const MAX_WORK_BYTES: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 
-/// Width and height of the image at the model's resolution.
-fn work_size(
-    image: &Image,
-    item: &ModelItem,
-    options: &SegmentOptions,
-    placement: &Placement,
-) -> Result<(usize, usize), SegmentError> {
-    let (width, height) = match placement {
-        Placement::Resized => return Ok((item.input.width, item.input.height)),
-        Placement::Tiled { scale, .. } => (image.width as f64 * scale, image.height as f64 * scale),
-    };
-    let (width, height) = (width.round().max(1.0), height.round().max(1.0));
-    let max_pixels = options.max_work_pixels;
-    if width * height > max_pixels as f64 {
-        return Err(SegmentError::TooManyPixels {
-            width: width as usize,
-            height: height as usize,
-            max_pixels,
-        });
+/// What is kept in memory whole must fit there.
+fn check_work_size(plan: &Plan, item: &ModelItem, options: &SegmentOptions) -> Result<(), SegmentError> {
+    let (width, height) = plan.work;
+    let (n_pixels, max_pixels) = (width as f64 * height as f64, options.max_work_pixels);
+    if n_pixels > max_pixels as f64 && plan.placement != Placement::Resized {
+        return Err(SegmentError::TooManyPixels { width, height, max_pixels });
     }
     let n_channels = item.output.channels.unwrap_or(1).max(1);
-    if width * height * (item.input.n_bands + n_channels * size_of::<f32>()) as f64 > MAX_WORK_BYTES {
-        return Err(SegmentError::TooLarge { width: width as usize, height: height as usize, n_channels });
+    if n_pixels * (item.input.n_bands + n_channels * size_of::<f32>()) as f64 > MAX_WORK_BYTES {
+        return Err(SegmentError::TooLarge { width, height, n_channels });
     }
-    Ok((width as usize, height as usize))
+    Ok(())
 }

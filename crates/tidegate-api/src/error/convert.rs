@@ -256,6 +256,9 @@ fn of_segment(error: &SegmentError) -> ApiError {
             ApiError::new(ErrorCode::PayloadTooLarge, message.clone()).with_detail("gsd", message)
         }
         SegmentError::Unsupported { .. } => ApiError::new(ErrorCode::UnprocessableArtifact, message),
+        SegmentError::Read(_) => ApiError::invalid("image", message),
+        // Of scenes on disk only.
+        SegmentError::Keep(_) | SegmentError::Stopped => ApiError::internal(error),
         SegmentError::Run(_) | SegmentError::OutputShape { .. } | SegmentError::OutputValues { .. } => {
             ApiError::new(ErrorCode::InferenceError, message)
         }

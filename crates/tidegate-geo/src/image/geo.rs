@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use crate::raster::Affine;
+
 /// A north-up grid in some coordinate reference system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeoReference {
@@ -18,12 +20,13 @@ pub struct GeoReference {
 }
 
 /// What one unit of the system's coordinates is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CrsUnit {
     /// Metres of a projection that keeps scale, such as UTM.
     Metre,
     /// Degrees of longitude and latitude.
     Degree,
+    #[default]
     Unknown,
 }
 
@@ -38,17 +41,27 @@ impl GeoReference {
     pub fn ground_resolution_m(&self, height_px: usize) -> Option<f64> {
         let pixel = (self.pixel_width * self.pixel_height).sqrt();
         let centre_y = self.origin_y - self.pixel_height * height_px as f64 / 2.0;
-        let metres = match self.epsg {
-            // Mercator stretches by 1 / cos(latitude), which is cosh(y / R).
-            Some(epsg) if WEB_MERCATOR.contains(&epsg) => pixel / (centre_y / EARTH_RADIUS_M).cosh(),
-            _ => match self.unit {
-                CrsUnit::Metre => pixel,
-                CrsUnit::Degree => pixel * metres_per_degree(centre_y)?,
-                CrsUnit::Unknown => return None,
-            },
-        };
-        (metres.is_finite() && metres > 0.0).then_some(metres)
+        ground_resolution_m(self.epsg, self.unit, pixel, centre_y)
     }
+}
+
+/// Metres on the ground that `pixel` units of the system are at `centre_y`, as a geometric mean of both directions.
+pub(crate) fn ground_resolution_m(
+    epsg: Option<u32>,
+    unit: CrsUnit,
+    pixel: f64,
+    centre_y: f64,
+) -> Option<f64> {
+    let metres = match epsg {
+        // Mercator stretches by 1 / cos(latitude), which is cosh(y / R).
+        Some(epsg) if WEB_MERCATOR.contains(&epsg) => pixel / (centre_y / EARTH_RADIUS_M).cosh(),
+        _ => match unit {
+            CrsUnit::Metre => pixel,
+            CrsUnit::Degree => pixel * metres_per_degree(centre_y)?,
+            CrsUnit::Unknown => return None,
+        },
+    };
+    (metres.is_finite() && metres > 0.0).then_some(metres)
 }
 
 /// The geometric mean of a degree of longitude and one of latitude on WGS 84 (series of the US National Geospatial-
@@ -64,8 +77,8 @@ fn metres_per_degree(latitude: f64) -> Option<f64> {
 }
 
 /// The GeoTIFF tags of a file, as read.
-#[derive(Default)]
-pub(super) struct GeoTags {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GeoTags {
     /// ModelPixelScale: x, y, z.
     pub pixel_scale: Vec<f64>,
     /// ModelTiepoint: column, row, level, x, y, z.
@@ -74,32 +87,76 @@ pub(super) struct GeoTags {
     pub transformation: Vec<f64>,
     /// GeoKeyDirectory: a header of 4, then (key, location, count, value).
     pub key_directory: Vec<u16>,
+    /// GeoDoubleParams: what keys refer to.
+    pub double_params: Vec<f64>,
+    /// GeoAsciiParams: what keys refer to.
+    pub ascii_params: String,
 }
 
 impl GeoTags {
     /// `None` where the tags are absent, incomplete, not numbers, or describe a rotated grid.
     pub fn reference(&self) -> Option<GeoReference> {
-        let (mut origin_x, mut origin_y, pixel_width, pixel_height) = self.grid()?;
-        if self.key(RASTER_TYPE_KEY) == Some(PIXEL_IS_POINT) {
-            origin_x -= pixel_width / 2.0;
-            origin_y += pixel_height / 2.0;
-        }
-        let numbers = [origin_x, origin_y, pixel_width, pixel_height];
-        if numbers.iter().any(|number| !number.is_finite()) || pixel_width <= 0.0 || pixel_height <= 0.0 {
+        let Affine { a, b, c, d, e, f } = self.transform()?;
+        if b != 0.0 || d != 0.0 || a <= 0.0 || e >= 0.0 {
             return None;
         }
         let epsg = self.epsg();
-        Some(GeoReference { epsg, unit: self.unit(epsg), pixel_width, pixel_height, origin_x, origin_y })
+        let unit = self.unit(epsg);
+        Some(GeoReference { epsg, unit, pixel_width: a, pixel_height: -e, origin_x: c, origin_y: f })
     }
 
-    /// Origin x, origin y, pixel width, pixel height.
-    fn grid(&self) -> Option<(f64, f64, f64, f64)> {
+    /// From pixel corners to coordinates, rotated or not.
+    pub(crate) fn transform(&self) -> Option<Affine> {
+        let Affine { a, b, mut c, d, e, mut f } = self.corner_transform()?;
+        if self.key(RASTER_TYPE_KEY) == Some(PIXEL_IS_POINT) {
+            (c, f) = (c - (a + b) / 2.0, f - (d + e) / 2.0);
+        }
+        let is_usable = [a, b, c, d, e, f].iter().all(|number| number.is_finite()) && a * e - b * d != 0.0;
+        is_usable.then_some(Affine { a, b, c, d, e, f })
+    }
+
+    /// As written, whether of corners or of centres.
+    fn corner_transform(&self) -> Option<Affine> {
         if let [scale_x, scale_y, ..] = self.pixel_scale[..] {
             let [column, row, _, x, y, ..] = self.tiepoint[..] else { return None };
-            return Some((x - column * scale_x, y + row * scale_y, scale_x, scale_y));
+            let (c, f) = (x - column * scale_x, y + row * scale_y);
+            return Some(Affine { a: scale_x, b: 0.0, c, d: 0.0, e: -scale_y, f });
         }
-        let [a, b, _, x, d, e, _, y, ..] = self.transformation[..] else { return None };
-        (b == 0.0 && d == 0.0).then_some((x, y, a, -e))
+        let [a, b, _, c, d, e, _, f, ..] = self.transformation[..] else { return None };
+        Some(Affine { a, b, c, d, e, f })
+    }
+
+    pub(crate) fn of_transform(transform: &Affine) -> Self {
+        let Affine { a, b, c, d, e, f } = *transform;
+        // Raster type: pixels are areas.
+        let key_directory = vec![1, 1, 0, 1, RASTER_TYPE_KEY, 0, 1, PIXEL_IS_AREA];
+        if b == 0.0 && d == 0.0 && a > 0.0 && e < 0.0 {
+            let (pixel_scale, tiepoint) = (vec![a, -e, 0.0], vec![0.0, 0.0, 0.0, c, f, 0.0]);
+            return Self { pixel_scale, tiepoint, key_directory, ..Self::default() };
+        }
+        let transformation = vec![a, b, 0.0, c, d, e, 0.0, f, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        Self { transformation, key_directory, ..Self::default() }
+    }
+
+    /// Names the system `epsg` in place of whatever was named.
+    pub(crate) fn set_epsg(&mut self, epsg: u32, unit: CrsUnit) {
+        let code = u16::try_from(epsg).unwrap_or(USER_DEFINED);
+        let (model, key) = match unit {
+            CrsUnit::Degree => (MODEL_GEOGRAPHIC, GEODETIC_CRS_KEY),
+            _ => (MODEL_PROJECTED, PROJECTED_CRS_KEY),
+        };
+        let raster_type = self.key(RASTER_TYPE_KEY).unwrap_or(PIXEL_IS_AREA);
+        let keys = [(MODEL_TYPE_KEY, model), (RASTER_TYPE_KEY, raster_type), (key, code)];
+        self.key_directory = vec![1, 1, 0, keys.len() as u16];
+        self.key_directory.extend(keys.iter().flat_map(|(key, value)| [*key, 0, 1, *value]));
+        (self.double_params, self.ascii_params) = (Vec::new(), String::new());
+    }
+
+    /// Whether a reference system is named, be it only by its parameters.
+    pub(crate) fn has_crs(&self) -> bool {
+        [PROJECTED_CRS_KEY, GEODETIC_CRS_KEY]
+            .into_iter()
+            .any(|key| self.key(key).is_some_and(|code| code != 0))
     }
 
     /// The value of a key that is stored in the directory itself.
@@ -108,12 +165,12 @@ impl GeoTags {
         entries.into_iter().find(|entry| entry[0] == key && entry[1] == 0).map(|entry| entry[3])
     }
 
-    fn epsg(&self) -> Option<u32> {
+    pub(crate) fn epsg(&self) -> Option<u32> {
         let code = self.key(PROJECTED_CRS_KEY).or_else(|| self.key(GEODETIC_CRS_KEY))?;
         (code != 0 && code != USER_DEFINED).then_some(u32::from(code))
     }
 
-    fn unit(&self, epsg: Option<u32>) -> CrsUnit {
+    pub(crate) fn unit(&self, epsg: Option<u32>) -> CrsUnit {
         let is_utm = |code: u32| (32_601..=32_660).contains(&code) || (32_701..=32_760).contains(&code);
         match (self.key(MODEL_TYPE_KEY), self.key(LINEAR_UNITS_KEY)) {
             _ if epsg.is_some_and(is_utm) => CrsUnit::Metre,
@@ -133,6 +190,7 @@ const PROJECTED_CRS_KEY: u16 = 3072;
 const LINEAR_UNITS_KEY: u16 = 3076;
 const MODEL_PROJECTED: u16 = 1;
 const MODEL_GEOGRAPHIC: u16 = 2;
+const PIXEL_IS_AREA: u16 = 1;
 const PIXEL_IS_POINT: u16 = 2;
 const UNIT_METRE: u16 = 9001;
 const USER_DEFINED: u16 = 32_767;

@@ -46,7 +46,7 @@ fn convert_pixels(decoded: DynamicImage) -> Image {
 }
 
 /// Parts the bands from the alpha behind them: (bands, pixels, validity).
-pub(super) fn split_alpha(samples: &[u8], n_bands: usize) -> (usize, Vec<u8>, Option<Vec<bool>>) {
+fn split_alpha(samples: &[u8], n_bands: usize) -> (usize, Vec<u8>, Option<Vec<bool>>) {
     let texels = samples.chunks_exact(n_bands + 1);
     let mut pixels = Vec::with_capacity(texels.len() * n_bands);
     let mut valid = Vec::with_capacity(texels.len());

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Provenance;
-use super::palette::class_of;
+use super::palette::mask_classes;
 use crate::image::Image;
 use crate::segment::{Placement, Segmentation};
 use crate::stac_mlm::{Activation, ModelItem, Scaling};
@@ -181,15 +181,11 @@ fn class_counts<'a>(image: &Image, item: &'a ModelItem, segmentation: &Segmentat
         }
     }
     let n_valid = n_valid(image).max(1) as f64;
-    let is_binary = segmentation.n_classes_out == 1;
-    (0..segmentation.n_classes_out.max(2))
-        .map(|value| ClassCount {
+    let classes = mask_classes(item, segmentation.n_classes_out).into_iter();
+    classes
+        .map(|(value, name)| ClassCount {
             value,
-            name: match class_of(&item.output.classes, value) {
-                Some(class) => &class.name,
-                None if is_binary && value == 0 => "background",
-                None => "unnamed",
-            },
+            name,
             pixels: counts[value],
             fraction: counts[value] as f64 / n_valid,
         })

@@ -5,7 +5,6 @@ use png::{ColorType, EncodingError};
 use super::palette::ClassColors;
 use super::png_file;
 use crate::image::Image;
-use crate::segment::Segmentation;
 
 /// How much of the class colour covers the ground inside.
 const TINT: f32 = 0.38;
@@ -17,12 +16,8 @@ const GROUND_SATURATION: f32 = 0.72;
 const PIXELS_PER_OUTLINE: usize = 600;
 
 /// RGB, or RGBA with invalid pixels transparent where there are any.
-pub(super) fn encode(
-    image: &Image,
-    segmentation: &Segmentation,
-    colors: &ClassColors,
-) -> Result<Vec<u8>, EncodingError> {
-    let Segmentation { width, height, ref mask, .. } = *segmentation;
+pub(super) fn encode(image: &Image, mask: &[u8], colors: &ClassColors) -> Result<Vec<u8>, EncodingError> {
+    let Image { width, height, .. } = *image;
     let radius = (width.max(height) / PIXELS_PER_OUTLINE).clamp(1, 8);
     let edges = Edges::of(mask, width, height, radius, colors);
     let n_out = if image.valid.is_some() { 4 } else { 3 };

@@ -38,8 +38,18 @@ pub(crate) fn class_colors(item: &ModelItem, n_channels: usize) -> ClassColors {
     ClassColors { colors: colors.collect(), background: background.collect() }
 }
 
+/// Every mask value that can occur, named after the item's class of that value.
+pub(crate) fn mask_classes(item: &ModelItem, n_channels: usize) -> Vec<(usize, &str)> {
+    let name = |value: usize| match class_of(&item.output.classes, value) {
+        Some(class) => class.name.as_str(),
+        None if n_channels == 1 && value == 0 => "background",
+        None => "unnamed",
+    };
+    (0..n_channels.max(2)).map(|value| (value, name(value))).collect()
+}
+
 /// The class that a mask value means.
-pub(super) fn class_of(classes: &[Class], value: usize) -> Option<&Class> {
+fn class_of(classes: &[Class], value: usize) -> Option<&Class> {
     classes.iter().find(|class| usize::try_from(class.value) == Ok(value))
 }
 

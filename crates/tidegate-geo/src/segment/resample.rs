@@ -1,14 +1,19 @@
-//! Resampling of one plane: every filter is widened by the scale when shrinking, so that nothing aliases, and none is
-//! negative anywhere, so that probabilities stay between 0 and 1.
+//! Resampling by rows, so that an image of any height passes through: columns by `fast_image_resize`, row by row; rows by
+//! weights that follow from absolute positions. A row of the result is a function of the image alone, whatever the strips
+//! that it was read in.
+//!
+//! Every filter is widened by the scale when shrinking, so that nothing aliases, and none is negative anywhere, so that
+//! probabilities stay between 0 and 1.
+
+use std::f64::consts::PI;
+use std::ops::Range;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{F32, InnerPixel, U8};
+use fast_image_resize::pixels::{F32, InnerPixel, U8, U16};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::SegmentError;
-
-/// Width and height in pixels.
-pub(super) type Size = (usize, usize);
+use crate::raster::{Sample, Samples};
 
 /// How imagery is brought to the model's resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,45 +25,153 @@ pub(super) enum Kernel {
     Sharp,
 }
 
-pub(super) fn bytes(plane: Vec<u8>, from: Size, to: Size, kernel: Kernel) -> Result<Vec<u8>, SegmentError> {
-    if from == to {
-        return Ok(plane);
-    }
-    let shrinks = to.0 < from.0 && to.1 < from.1;
-    let filter = if kernel == Kernel::Sharp && shrinks { FilterType::Hamming } else { FilterType::Bilinear };
-    let source = plane.into_iter().map(U8::new).collect::<Vec<_>>();
-    Ok(resize(&source, from, to, filter)?.iter().map(|pixel| pixel.0).collect())
-}
-
-pub(super) fn floats(plane: &[f32], from: Size, to: Size, target: &mut [f32]) -> Result<(), SegmentError> {
-    if from == to {
-        target.copy_from_slice(plane);
-        return Ok(());
-    }
-    let source = plane.iter().map(|value| F32::new(*value)).collect::<Vec<_>>();
-    for (value, pixel) in target.iter_mut().zip(resize(&source, from, to, FilterType::Bilinear)?) {
-        *value = pixel.0;
-    }
-    Ok(())
-}
-
-fn resize<P: PixelTrait + InnerPixel>(
-    source: &[P],
-    from: Size,
-    to: Size,
+/// From one size to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Resampling {
+    from: (usize, usize),
+    to: (usize, usize),
     filter: FilterType,
-) -> Result<Vec<P>, SegmentError> {
-    let failed = |reason: String| SegmentError::InvalidImage { reason };
-    let side =
-        |size: usize| u32::try_from(size).map_err(|_| failed(format!("a side of {size} pixels is too long")));
-    let view = TypedImageRef::new(side(from.0)?, side(from.1)?, source)
-        .map_err(|error| failed(error.to_string()))?;
-    let mut pixels = vec![P::default(); to.0 * to.1];
-    let mut target = TypedImage::from_pixels_slice(side(to.0)?, side(to.1)?, &mut pixels)
-        .map_err(|error| failed(error.to_string()))?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    Resizer::new()
-        .resize_typed(&view, &mut target, &options)
-        .map_err(|error| failed(format!("cannot be resized: {error}")))?;
-    Ok(pixels)
+}
+
+impl Resampling {
+    /// Sizes are width and height.
+    pub fn new(from: (usize, usize), to: (usize, usize), kernel: Kernel) -> Self {
+        let shrinks = to.0 < from.0 && to.1 < from.1;
+        let filter =
+            if kernel == Kernel::Sharp && shrinks { FilterType::Hamming } else { FilterType::Bilinear };
+        Self { from, to, filter }
+    }
+
+    /// Rows of the source that a row of the result is made from, and their weights.
+    pub fn rows(&self, row: usize) -> (Range<usize>, Vec<f32>) {
+        let (from, to) = (self.from.1, self.to.1);
+        if from == to {
+            return (row..row + 1, vec![1.0]);
+        }
+        let scale = from as f64 / to as f64;
+        let stretch = scale.max(1.0);
+        let centre = (row as f64 + 0.5) * scale;
+        let first = (centre - stretch).floor().max(0.0) as usize;
+        let last = ((centre + stretch).ceil() as usize).min(from);
+        let weight = |row: usize| weight(self.filter, (row as f64 + 0.5 - centre) / stretch);
+        let weights = (first..last).map(weight).collect::<Vec<_>>();
+        let sum = weights.iter().sum::<f64>();
+        (first..last, weights.iter().map(|weight| (weight / sum) as f32).collect())
+    }
+
+    /// The first row of the source that any row of the result from `row` on is made from.
+    pub fn first_row(&self, row: usize) -> usize {
+        if row >= self.to.1 { self.from.1 } else { self.rows(row).0.start }
+    }
+
+    /// Rows of a plane, each brought to the new width.
+    pub fn columns(&self, plane: &Samples) -> Result<Samples, SegmentError> {
+        if self.from.0 == self.to.0 {
+            return Ok(plane.clone());
+        }
+        Ok(match plane {
+            Samples::U8(values) => Samples::U8(self.resize::<U8, u8>(values, U8::new, |pixel| pixel.0)?),
+            Samples::U16(values) => Samples::U16(self.resize::<U16, u16>(values, U16::new, |pixel| pixel.0)?),
+            Samples::F32(values) => Samples::F32(self.float_columns(values)?),
+        })
+    }
+
+    pub fn byte_columns(&self, values: &[u8]) -> Result<Vec<u8>, SegmentError> {
+        if self.from.0 == self.to.0 {
+            return Ok(values.to_vec());
+        }
+        self.resize::<U8, u8>(values, U8::new, |pixel| pixel.0)
+    }
+
+    pub fn float_columns(&self, values: &[f32]) -> Result<Vec<f32>, SegmentError> {
+        if self.from.0 == self.to.0 {
+            return Ok(values.to_vec());
+        }
+        self.resize::<F32, f32>(values, F32::new, |pixel| pixel.0)
+    }
+
+    fn resize<P: PixelTrait + InnerPixel, T: Copy>(
+        &self,
+        values: &[T],
+        wrap: impl Fn(T) -> P,
+        unwrap: impl Fn(&P) -> T,
+    ) -> Result<Vec<T>, SegmentError> {
+        let failed = |reason: String| SegmentError::InvalidImage { reason };
+        let side = |size: usize| {
+            u32::try_from(size).map_err(|_| failed(format!("a side of {size} pixels is too long")))
+        };
+        let n_rows = values.len() / self.from.0;
+        let source = values.iter().map(|value| wrap(*value)).collect::<Vec<_>>();
+        let view = TypedImageRef::new(side(self.from.0)?, side(n_rows)?, &source)
+            .map_err(|error| failed(error.to_string()))?;
+        let mut pixels = vec![P::default(); self.to.0 * n_rows];
+        let mut target = TypedImage::from_pixels_slice(side(self.to.0)?, side(n_rows)?, &mut pixels)
+            .map_err(|error| failed(error.to_string()))?;
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.filter)).use_alpha(false);
+        Resizer::new()
+            .resize_typed(&view, &mut target, &options)
+            .map_err(|error| failed(format!("cannot be resized: {error}")))?;
+        Ok(pixels.iter().map(unwrap).collect())
+    }
+}
+
+/// Of a filter of radius 1, not yet normalised.
+fn weight(filter: FilterType, x: f64) -> f64 {
+    let x = x.abs();
+    match filter {
+        _ if x >= 1.0 => 0.0,
+        FilterType::Hamming if x > 0.0 => (PI * x).sin() / (PI * x) * (0.54 + 0.46 * (PI * x).cos()),
+        FilterType::Hamming => 1.0,
+        _ => 1.0 - x,
+    }
+}
+
+/// Rows one after another, of which only a window is kept.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RowWindow<T> {
+    /// The first row that is kept.
+    pub top: usize,
+    pub width: usize,
+    pub values: Vec<T>,
+}
+
+impl<T: Sample> RowWindow<T> {
+    pub fn new(top: usize, width: usize) -> Self {
+        Self { top, width, values: Vec::new() }
+    }
+
+    pub fn end(&self) -> usize {
+        self.top + self.values.len() / self.width
+    }
+
+    pub fn row(&self, row: usize) -> &[T] {
+        &self.values[(row - self.top) * self.width..][..self.width]
+    }
+
+    pub fn rows(&self, rows: Range<usize>) -> &[T] {
+        &self.values[(rows.start - self.top) * self.width..(rows.end - self.top) * self.width]
+    }
+
+    /// Forgets the rows before `row`.
+    pub fn drop_before(&mut self, row: usize) {
+        let row = row.clamp(self.top, self.end());
+        self.values.drain(..(row - self.top) * self.width);
+        self.top = row;
+    }
+
+    /// The weighted sum of some rows, appended to `target`; `sums` is scratch.
+    pub fn blend(&self, rows: &Range<usize>, weights: &[f32], sums: &mut Vec<f32>, target: &mut Vec<T>) {
+        if rows.len() == 1 {
+            target.extend_from_slice(self.row(rows.start));
+            return;
+        }
+        sums.clear();
+        sums.resize(self.width, 0.0);
+        for (row, weight) in rows.clone().zip(weights) {
+            for (sum, value) in sums.iter_mut().zip(self.row(row)) {
+                *sum += value.to_f32() * weight;
+            }
+        }
+        target.extend(sums.iter().map(|sum| T::from_f32(*sum)));
+    }
 }

@@ -1,9 +1,9 @@
 //! Where tiles lie, and how much each of them says about each pixel.
 
+use std::ops::Range;
+
 /// The tiles over a `width x height` image at the model's resolution: a grid of columns and rows.
-pub(super) struct TilePlan {
-    pub width: usize,
-    pub height: usize,
+pub(crate) struct TilePlan {
     columns: Axis,
     rows: Axis,
 }
@@ -19,7 +19,7 @@ struct Axis {
 
 /// One tile: its first pixel, its extent inside the image, and its place in the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     pub left: usize,
     pub top: usize,
     pub width: usize,
@@ -31,26 +31,38 @@ pub(super) struct Tile {
 impl TilePlan {
     /// `tile` is height and width. An image smaller than a tile gets one, which the caller pads.
     pub fn new(width: usize, height: usize, tile: [usize; 2], overlap: usize) -> Self {
-        Self {
-            width,
-            height,
-            columns: Axis::new(width, tile[1], overlap),
-            rows: Axis::new(height, tile[0], overlap),
-        }
+        Self { columns: Axis::new(width, tile[1], overlap), rows: Axis::new(height, tile[0], overlap) }
     }
 
-    /// Row by row.
-    pub fn tiles(&self) -> impl Iterator<Item = Tile> + '_ {
-        let rows = self.rows.starts.iter().enumerate();
-        rows.flat_map(move |(row, top)| {
-            self.columns.starts.iter().enumerate().map(move |(column, left)| Tile {
-                left: *left,
-                top: *top,
-                width: self.columns.span,
-                height: self.rows.span,
-                column,
-                row,
-            })
+    pub fn len(&self) -> usize {
+        self.n_rows() * self.n_columns()
+    }
+
+    /// Rows of tiles.
+    pub fn n_rows(&self) -> usize {
+        self.rows.starts.len()
+    }
+
+    pub fn n_columns(&self) -> usize {
+        self.columns.starts.len()
+    }
+
+    /// The pixel rows of a row of tiles.
+    pub fn row(&self, row: usize) -> Range<usize> {
+        let top = self.rows.starts[row];
+        top..top + self.rows.span
+    }
+
+    /// The tiles of a row, from the left.
+    pub fn tiles_of(&self, row: usize) -> impl Iterator<Item = Tile> + '_ {
+        let top = self.rows.starts[row];
+        self.columns.starts.iter().enumerate().map(move |(column, left)| Tile {
+            left: *left,
+            top,
+            width: self.columns.span,
+            height: self.rows.span,
+            column,
+            row,
         })
     }
 

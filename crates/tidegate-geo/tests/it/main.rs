@@ -11,6 +11,7 @@ mod images;
 mod items;
 mod outputs;
 mod real_data;
+mod scenes;
 mod segments;
 mod support;
 mod validation;

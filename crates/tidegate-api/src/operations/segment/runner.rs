@@ -1,8 +1,7 @@
 //! Running tiles on a slot from a thread that may block.
 
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidegate_core::{NamedTensor, Tensor};
@@ -18,7 +17,7 @@ pub(crate) struct TileRunner {
     runtime: tokio::runtime::Handle,
     caller_left: Arc<AtomicBool>,
     /// For the shadow, where there is one.
-    sample: Option<RefCell<TileSample>>,
+    sample: Option<Mutex<TileSample>>,
 }
 
 /// Held by whoever wants the result; dropped, the next tile is not run.
@@ -41,11 +40,11 @@ impl TileRunner {
 
     /// Offers each tile and its answer to the sample.
     pub(crate) fn with_sample(self, sample: Option<TileSample>) -> Self {
-        Self { sample: sample.map(RefCell::new), ..self }
+        Self { sample: sample.map(Mutex::new), ..self }
     }
 
     pub(crate) fn into_sample(self) -> Option<TileSample> {
-        self.sample.map(RefCell::into_inner)
+        self.sample.map(|sample| sample.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn slot(&self) -> &Slot {
@@ -66,7 +65,7 @@ impl TileRunner {
         let for_shadow = self.sample.as_ref().map(|sample| (sample, inputs.clone()));
         let inference = self.wait_for(self.server.infer(&self.slot, inputs))?;
         if let Some((sample, inputs)) = for_shadow {
-            sample.borrow_mut().offer(inputs, &inference);
+            sample.lock().unwrap_or_else(PoisonError::into_inner).offer(inputs, &inference);
         }
         first_output(inference)
     }

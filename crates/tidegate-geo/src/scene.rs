@@ -1,0 +1,335 @@
+//! Predicting a scene of any size: strips in, a folder of files out.
+//!
+//! While the model runs, decided blocks are appended to spools in a folder of their own, and a checkpoint says how far they
+//! go; a run that was cut off goes on from there, and its result is the same byte for byte. When all blocks are there, the
+//! files are made from the spools, under other names, and renamed when they are whole. Memory is bounded by strips of the
+//! raster all the way.
+//!
+//! Start reading at [`predict_scene`].
+
+mod area;
+mod checkpoint;
+pub(crate) mod cog;
+mod ground;
+mod ifd;
+mod item;
+mod projection;
+mod spool;
+mod survey;
+mod trace;
+mod vectors;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+pub use area::{AreaError, AreaOfInterest};
+use checkpoint::{Begun, Workshop};
+use cog::{CogSpec, TILE};
+use ground::Ground;
+pub use item::{ITEM, SceneProvenance, write_item};
+pub use projection::Projection;
+use survey::Survey;
+pub use vectors::VectorFormat;
+
+use crate::image::ImageError;
+use crate::raster::{Raster, RasterInfo};
+use crate::segment::pipeline::{Listeners, Pass, PassReport, RunTile};
+use crate::segment::plan::Plan;
+use crate::segment::reader::Area;
+use crate::segment::{Block, Placement, Progress, SegmentError, SegmentOptions};
+use crate::stac_mlm::ModelItem;
+
+/// What is wanted of a scene beside the mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SceneOptions {
+    pub segment: SegmentOptions,
+    /// A raster of probabilities.
+    pub probability: bool,
+    pub vectors: Vec<VectorFormat>,
+    /// Polygons are simplified by this many metres at most; `None` keeps the edges of the pixels.
+    pub simplify_m: Option<f64>,
+    /// Smaller polygons are left out.
+    pub min_area_m2: f64,
+    /// A picture of the result over the scene.
+    pub overlay: bool,
+}
+
+impl Default for SceneOptions {
+    fn default() -> Self {
+        Self {
+            segment: SegmentOptions::default(),
+            probability: false,
+            vectors: vec![VectorFormat::GeoJson],
+            simplify_m: None,
+            min_area_m2: 0.0,
+            overlay: true,
+        }
+    }
+}
+
+/// A scene to be predicted.
+pub struct SceneJob<'a> {
+    pub raster: &'a dyn Raster,
+    pub item: &'a ModelItem,
+    pub options: &'a SceneOptions,
+    pub area: Option<&'a AreaOfInterest>,
+    /// What else the result depends on: which scene, which artifact, which runtime. A run is resumed only where this and
+    /// the options are what they were.
+    pub identity: &'a str,
+    pub folder: &'a Path,
+    pub begin: Begin,
+}
+
+/// What to do with a run of the same scene that was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Refuse to throw it away.
+    Carefully,
+    /// Go on with it, where there is one.
+    Resume,
+    /// Throw it away.
+    Afresh,
+}
+
+/// What a long run tells on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SceneStep {
+    Tiles(Progress),
+    /// Making a file, by its name.
+    Writing(&'static str),
+}
+
+/// A file that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SceneFile {
+    pub name: &'static str,
+    pub path: PathBuf,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SceneReport {
+    pub width: usize,
+    pub height: usize,
+    pub files: Vec<SceneFile>,
+    pub n_tiles: usize,
+    pub n_empty_tiles: usize,
+    /// Tiles that an earlier run had done.
+    pub n_resumed_tiles: usize,
+    /// Pixels by mask value; [`crate::segment::NODATA`] last.
+    pub class_pixels: [u64; 256],
+    pub n_polygons: u64,
+    pub placement: Placement,
+    pub image_gsd_m: Option<f64>,
+    pub seconds: SceneSeconds,
+    pub notes: Vec<String>,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SceneSeconds {
+    /// Inside the runtime, over all threads.
+    pub runtime: f64,
+    /// From the first strip to the last block.
+    pub inference: f64,
+    pub mask: f64,
+    pub probability: f64,
+    pub polygons: f64,
+    pub overlay: f64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SceneError {
+    #[error(transparent)]
+    Read(ImageError),
+    #[error("{0}; what is done is kept: go on with --resume")]
+    SourceLost(ImageError),
+    #[error(transparent)]
+    Segment(SegmentError),
+    #[error("`{}` holds an unfinished run of this scene ({done} of {total} strips): go on with --resume, or begin again with --restart", folder.display())]
+    Unfinished { folder: PathBuf, done: usize, total: usize },
+    #[error("the unfinished run in `{}` was begun with {what}: use the same again, or begin anew with --restart", folder.display())]
+    Changed { folder: PathBuf, what: String },
+    #[error(
+        "the model's item does not say how many channels its output has, which a raster of probabilities needs"
+    )]
+    UnknownChannels,
+    #[error("{format} is not possible: {reason}")]
+    Vectors { format: &'static str, reason: String },
+    #[error("failed to write into `{}`{}", folder.display(), if *.resumable { "; what is done is kept: go on with --resume" } else { "" })]
+    Write { folder: PathBuf, resumable: bool, source: io::Error },
+    #[error("stopped; what is done is kept: go on with --resume")]
+    Stopped,
+}
+
+pub const MASK: &str = "prediction_mask.tif";
+pub const PROBABILITY: &str = "prediction_probability.tif";
+pub const OVERLAY: &str = "prediction_overlay.png";
+
+/// Runs the model of the job's item over its raster and writes the files.
+pub fn predict_scene(
+    job: &SceneJob<'_>,
+    run: &RunTile<'_>,
+    stop: &AtomicBool,
+    listen: &mut dyn FnMut(SceneStep),
+) -> Result<SceneReport, SceneError> {
+    let info = job.raster.info();
+    let plan = Plan::new(info, job.item, &job.options.segment).map_err(SceneError::Segment)?;
+    let n_channels = job.item.output.channels.filter(|_| job.item.output.dim_order.is_some());
+    if job.options.probability && n_channels.is_none() {
+        return Err(SceneError::UnknownChannels);
+    }
+    for format in &job.options.vectors {
+        format.check(info)?;
+    }
+    let n_blocks = info.height.div_ceil(TILE);
+    let failed = |source| SceneError::Write { folder: job.folder.to_owned(), resumable: false, source };
+    let (mut workshop, mut begun) =
+        Workshop::open(job, n_blocks).map_err(|error| error.into_scene(job.folder))?;
+    let n_resumed_tiles = begun.report.n_tiles + begun.report.n_empty_tiles;
+    if begun.n_blocks < n_blocks {
+        infer(job, &plan, run, stop, listen, &mut workshop, &mut begun)?;
+    }
+    let workshop = workshop.close().map_err(failed)?;
+
+    let resumable = |source| SceneError::Write { folder: job.folder.to_owned(), resumable: true, source };
+    let mut files = Vec::new();
+    let mut notes = plan.notes.clone();
+    let mut seconds = SceneSeconds::default();
+    listen(SceneStep::Writing(MASK));
+    let mut started = Instant::now();
+    cog::finish::<u8>(&mask_spec(job, info), &workshop.mask(), &workshop.file(MASK)).map_err(resumable)?;
+    files.push(MASK);
+    seconds.mask = lap(&mut started);
+    if let (true, Some(n_bands)) = (job.options.probability, n_channels) {
+        listen(SceneStep::Writing(PROBABILITY));
+        let spec = probability_spec(job, info, n_bands);
+        cog::finish::<f32>(&spec, &workshop.probability(), &workshop.file(PROBABILITY)).map_err(resumable)?;
+        files.push(PROBABILITY);
+    }
+    seconds.probability = lap(&mut started);
+    listen(SceneStep::Writing("polygons"));
+    let survey = Survey { job, info, workshop: &workshop };
+    let surveyed = survey.run(&mut notes).map_err(resumable)?;
+    files.extend(job.options.vectors.iter().map(|format| format.file_name()));
+    seconds.polygons = lap(&mut started);
+    if job.options.overlay {
+        listen(SceneStep::Writing(OVERLAY));
+        ground::overlay(job.item, &workshop, info, &surveyed.thumbnail, n_channels.unwrap_or(1))
+            .map_err(resumable)?;
+        files.push(OVERLAY);
+    }
+    seconds.overlay = lap(&mut started);
+    let files = workshop.publish(job.folder, &files).map_err(resumable)?;
+    if begun.report.n_tiles == 0 {
+        notes.push("no pixel of the scene is valid, so the model was not run".to_owned());
+    }
+    Ok(SceneReport {
+        width: info.width,
+        height: info.height,
+        files,
+        n_tiles: begun.report.n_tiles,
+        n_empty_tiles: begun.report.n_empty_tiles,
+        n_resumed_tiles,
+        class_pixels: surveyed.class_pixels,
+        n_polygons: surveyed.n_polygons,
+        placement: plan.placement,
+        image_gsd_m: plan.image_gsd_m,
+        seconds: SceneSeconds {
+            runtime: begun.report.runtime_seconds,
+            inference: begun.report.wall_seconds,
+            ..seconds
+        },
+        notes,
+    })
+}
+
+/// The seconds since `started`, which begins anew.
+fn lap(started: &mut Instant) -> f64 {
+    std::mem::replace(started, Instant::now()).elapsed().as_secs_f64()
+}
+
+/// Runs the model over everything that is not in the spools yet.
+fn infer(
+    job: &SceneJob<'_>,
+    plan: &Plan,
+    run: &RunTile<'_>,
+    stop: &AtomicBool,
+    listen: &mut dyn FnMut(SceneStep),
+    workshop: &mut Workshop,
+    begun: &mut Begun,
+) -> Result<(), SceneError> {
+    let pass = Pass {
+        raster: job.raster,
+        plan,
+        item: job.item,
+        options: &job.options.segment,
+        area: job.area.map(|area| area as &dyn Area),
+        keep_probabilities: job.options.probability,
+        block_rows: TILE,
+        first_block: begun.n_blocks,
+        first_counted_row: begun.report.n_rows,
+        stop,
+    };
+    let mut ground = Ground::new(job, workshop, begun).map_err(|source| SceneError::Write {
+        folder: job.folder.to_owned(),
+        resumable: true,
+        source,
+    })?;
+    let before = begun.report;
+    let mut keep = |block: Block, report: PassReport| {
+        workshop.keep(&block, &before.plus(&report)).map_err(SegmentError::Keep)
+    };
+    let mut see = |rows: &crate::segment::reader::SceneRows| ground.see(rows).map_err(SegmentError::Keep);
+    let mut progress = |progress| listen(SceneStep::Tiles(progress));
+    let listeners = Listeners { block: &mut keep, rows: &mut see, progress: &mut progress };
+    match pass.run(run, listeners) {
+        Ok(report) => {
+            begun.report = before.plus(&report);
+            Ok(())
+        }
+        Err(SegmentError::Stopped) => Err(SceneError::Stopped),
+        Err(SegmentError::Read(error @ ImageError::Unreadable { .. })) => Err(SceneError::SourceLost(error)),
+        Err(SegmentError::Read(error)) => Err(SceneError::Read(error)),
+        Err(SegmentError::Keep(source)) => {
+            Err(SceneError::Write { folder: job.folder.to_owned(), resumable: true, source })
+        }
+        Err(error) => Err(SceneError::Segment(error)),
+    }
+}
+
+fn mask_spec<'a>(job: &'a SceneJob<'_>, info: &'a RasterInfo) -> CogSpec<'a> {
+    let classes = job.item.output.classes.iter().map(|class| format!("{} = {}", class.value, class.name));
+    CogSpec {
+        width: info.width,
+        height: info.height,
+        n_bands: 1,
+        tags: &info.georeference.tags,
+        nodata: "255",
+        band_names: vec!["class".to_owned()],
+        metadata: vec![
+            ("CLASSES", classes.collect::<Vec<_>>().join("; ")),
+            ("MODEL", job.item.id.clone()),
+            ("OVERVIEW_RESAMPLING", "mode".to_owned()),
+        ],
+    }
+}
+
+fn probability_spec<'a>(job: &'a SceneJob<'_>, info: &'a RasterInfo, n_bands: usize) -> CogSpec<'a> {
+    let name = |channel: usize| {
+        let value = if n_bands == 1 { 1 } else { channel as i64 };
+        let class = job.item.output.classes.iter().find(|class| class.value == value);
+        class.map_or_else(|| format!("channel {channel}"), |class| class.name.clone())
+    };
+    CogSpec {
+        width: info.width,
+        height: info.height,
+        n_bands,
+        tags: &info.georeference.tags,
+        nodata: "nan",
+        band_names: (0..n_bands).map(name).collect(),
+        metadata: vec![("MODEL", job.item.id.clone()), ("OVERVIEW_RESAMPLING", "average".to_owned())],
+    }
+}

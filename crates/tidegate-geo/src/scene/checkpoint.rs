@@ -1,0 +1,253 @@
+//! The folder in which a run keeps what it has done, and the checkpoint that says how much that is.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tidegate_core::Sha256Digest;
+
+use super::spool::TileSpool;
+use super::{Begin, SceneError, SceneFile, SceneJob, cog};
+use crate::segment::Block;
+use crate::segment::pipeline::PassReport;
+
+/// Where everything is until it is finished, inside the output folder.
+const FOLDER: &str = ".tidegate-unfinished";
+const CHECKPOINT: &str = "checkpoint.json";
+
+/// What an earlier run had done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub n_blocks: usize,
+    pub report: PassReport,
+}
+
+/// Spools that blocks are appended to.
+pub(super) struct Workshop {
+    folder: PathBuf,
+    fingerprint: Fingerprint,
+    n_blocks: usize,
+    total_blocks: usize,
+    mask: TileSpool,
+    confidence: TileSpool,
+    probability: Option<TileSpool>,
+}
+
+/// The same folder when nothing is appended any more.
+pub(super) struct Finished {
+    folder: PathBuf,
+}
+
+#[derive(Debug)]
+pub(super) enum OpenError {
+    Unfinished { done: usize, total: usize },
+    Changed { what: String },
+    Io(io::Error),
+}
+
+/// What must be the same for a run to be resumed: names and values, so that a change can be named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Fingerprint(Vec<(String, String)>);
+
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    fingerprint: Fingerprint,
+    n_blocks: usize,
+    total_blocks: usize,
+    mask_bytes: u64,
+    confidence_bytes: u64,
+    probability_bytes: u64,
+    report: PassReport,
+}
+
+impl Workshop {
+    /// Begins, or goes on where an earlier run was cut off.
+    pub fn open(job: &SceneJob<'_>, total_blocks: usize) -> Result<(Self, Begun), OpenError> {
+        let folder = job.folder.join(FOLDER);
+        let fingerprint = Fingerprint::of(job);
+        let found = read(&folder.join(CHECKPOINT))?;
+        let checkpoint = match (job.begin, found) {
+            (Begin::Carefully, Some(found)) if found.fingerprint == fingerprint && found.n_blocks > 0 => {
+                return Err(OpenError::Unfinished { done: found.n_blocks, total: found.total_blocks });
+            }
+            (Begin::Resume, Some(found)) => {
+                if let Some(what) = found.fingerprint.difference(&fingerprint) {
+                    return Err(OpenError::Changed { what });
+                }
+                found
+            }
+            _ => {
+                match fs::remove_dir_all(&folder) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                }
+                Checkpoint {
+                    fingerprint: fingerprint.clone(),
+                    n_blocks: 0,
+                    total_blocks,
+                    mask_bytes: 0,
+                    confidence_bytes: 0,
+                    probability_bytes: 0,
+                    report: PassReport::default(),
+                }
+            }
+        };
+        fs::create_dir_all(&folder)?;
+        let spool = |name: &str, length| TileSpool::open(&folder.join(name), length);
+        let workshop = Self {
+            mask: spool(MASK, checkpoint.mask_bytes)?,
+            confidence: spool(CONFIDENCE, checkpoint.confidence_bytes)?,
+            probability: match job.options.probability {
+                true => Some(spool(PROBABILITY, checkpoint.probability_bytes)?),
+                false => None,
+            },
+            fingerprint,
+            n_blocks: checkpoint.n_blocks,
+            total_blocks,
+            folder,
+        };
+        Ok((workshop, Begun { n_blocks: checkpoint.n_blocks, report: checkpoint.report }))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Appends a block and makes it count.
+    pub fn keep(&mut self, block: &Block, report: &PassReport) -> io::Result<()> {
+        cog::append_tile_row(&mut self.mask, &block.mask, block.width)?;
+        cog::append_tile_row(&mut self.confidence, &block.confidence, block.width)?;
+        let mut probability_bytes = 0;
+        if let (Some(spool), Some(channels)) = (&mut self.probability, &block.probabilities) {
+            for channel in channels {
+                cog::append_tile_row(spool, channel, block.width)?;
+            }
+            probability_bytes = spool.sync()?;
+        }
+        let (mask_bytes, confidence_bytes) = (self.mask.sync()?, self.confidence.sync()?);
+        self.n_blocks += 1;
+        let checkpoint = Checkpoint {
+            fingerprint: self.fingerprint.clone(),
+            n_blocks: self.n_blocks,
+            total_blocks: self.total_blocks,
+            mask_bytes,
+            confidence_bytes,
+            probability_bytes,
+            report: *report,
+        };
+        write(&self.folder.join(CHECKPOINT), &serde_json::to_vec(&checkpoint)?)
+    }
+
+    pub fn close(mut self) -> io::Result<Finished> {
+        self.mask.sync()?;
+        self.confidence.sync()?;
+        if let Some(probability) = &mut self.probability {
+            probability.sync()?;
+        }
+        Ok(Finished { folder: self.folder })
+    }
+}
+
+const MASK: &str = "mask.tiles";
+const CONFIDENCE: &str = "confidence.tiles";
+const PROBABILITY: &str = "probability.tiles";
+pub(super) const GROUND: &str = "ground.rows";
+
+impl Finished {
+    pub fn mask(&self) -> PathBuf {
+        self.folder.join(MASK)
+    }
+
+    pub fn confidence(&self) -> PathBuf {
+        self.folder.join(CONFIDENCE)
+    }
+
+    pub fn probability(&self) -> PathBuf {
+        self.folder.join(PROBABILITY)
+    }
+
+    pub fn ground(&self) -> PathBuf {
+        self.folder.join(GROUND)
+    }
+
+    /// Where a file is made.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Moves the finished files to their place and removes everything else.
+    pub fn publish(self, folder: &Path, names: &[&'static str]) -> io::Result<Vec<SceneFile>> {
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            let path = folder.join(name);
+            fs::rename(self.file(name), &path)?;
+            files.push(SceneFile { name, path });
+        }
+        fs::remove_dir_all(&self.folder)?;
+        Ok(files)
+    }
+}
+
+impl Fingerprint {
+    fn of(job: &SceneJob<'_>) -> Self {
+        let info = job.raster.info();
+        let segment = &job.options.segment;
+        let area = job.area.map(|area| Sha256Digest::of(format!("{area:?}").as_bytes()).to_string());
+        let entries = [
+            ("another scene, model or runtime", job.identity.to_owned()),
+            ("a raster of another size", format!("{} x {}", info.width, info.height)),
+            ("another --gsd", format!("{:?}", segment.gsd_m)),
+            ("another --overlap", segment.overlap_px.to_string()),
+            ("another setting of --tta", segment.augment.to_string()),
+            ("another setting of --probability", job.options.probability.to_string()),
+            ("another --aoi", area.unwrap_or_default()),
+            ("another release of tidegate", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        Self(entries.map(|(name, value)| (name.to_owned(), value)).to_vec())
+    }
+
+    /// What is not the same, in words.
+    fn difference(&self, other: &Self) -> Option<String> {
+        if self == other {
+            return None;
+        }
+        let changed = self.0.iter().zip(&other.0).find(|(one, other)| one != other);
+        Some(changed.map_or_else(|| "another release of tidegate".to_owned(), |(one, _)| one.0.clone()))
+    }
+}
+
+/// A checkpoint that cannot be read is none: what it spoke of is begun again.
+fn read(path: &Path) -> io::Result<Option<Checkpoint>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a file as a whole.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = fs::File::create(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs::rename(&partial, path)
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl OpenError {
+    pub fn into_scene(self, folder: &Path) -> SceneError {
+        let folder = folder.to_owned();
+        match self {
+            Self::Unfinished { done, total } => SceneError::Unfinished { folder, done, total },
+            Self::Changed { what } => SceneError::Changed { folder, what },
+            Self::Io(source) => SceneError::Write { folder, resumable: false, source },
+        }
+    }
+}
