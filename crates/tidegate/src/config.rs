@@ -412,6 +412,15 @@ impl Config {
         self.artifacts.import_roots.iter().map(open).collect()
     }
 
+    /// The bucket of `s3://BUCKET/KEY`, and the key in it.
+    pub fn object_location(&self, address: &str) -> anyhow::Result<(ArtifactLocation, String)> {
+        let parts = address.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+        let Some((bucket, key)) = parts.filter(|(_, key)| !key.is_empty()) else {
+            bail!("`{address}` names no object; write s3://BUCKET/KEY");
+        };
+        Ok((self.location("the scene", &format!("s3://{bucket}"))?, key.to_owned()))
+    }
+
     /// A folder, or a bucket with the configured credentials.
     fn location(&self, key: &str, location: &str) -> anyhow::Result<ArtifactLocation> {
         let Some(rest) = location.strip_prefix("s3://") else {

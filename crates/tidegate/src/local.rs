@@ -1,16 +1,21 @@
-//! Predictions with no server at all: a STAC item, its artifact, a runtime, one image.
+//! Predictions with no server at all: a STAC item, its artifact, a runtime, one image or one scene.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow, bail};
-use tidegate_core::{ArtifactFormat, Clock, ModelName, NamedTensor, SemVer, Sha256Digest, VersionId};
+use tidegate_core::{ArtifactFormat, Clock, ModelName, NamedTensor, SemVer, Sha256Digest, Tensor, VersionId};
+use tidegate_geo::scene::{
+    self, AreaOfInterest, Begin, SceneJob, SceneOptions, SceneProvenance, SceneReport, SceneStep,
+};
 use tidegate_geo::{
     ImageLimits, ModelItem, OutputFile, Progress, Provenance, RunFault, SegmentOptions, Segmentation,
 };
 use tidegate_serve::{Slot, SlotSpec};
 
 use crate::config::Config;
+use crate::scenes;
 
 /// What one local prediction gave.
 pub struct LocalPrediction {
@@ -29,30 +34,15 @@ pub async fn predict(
     mut progress: impl FnMut(Progress) + Send,
 ) -> anyhow::Result<LocalPrediction> {
     let item = read_item(item_path)?;
-    let (artifact, digest) = runnable_asset(&item, item_path)?;
     let bytes =
         std::fs::read(image_path).with_context(|| format!("failed to read `{}`", image_path.display()))?;
     let limits =
         ImageLimits { max_pixels: config.server.max_image_megapixels * 1_000_000, ..ImageLimits::default() };
     let image = tidegate_geo::decode(&bytes, &limits)?;
-
-    let server = crate::app::open_server(config)?;
-    let spec = SlotSpec {
-        version_id: VersionId::new("local"),
-        model_name: ModelName::parse(&item.name).unwrap_or_else(|_| local_name()),
-        number: item.version.clone().unwrap_or(SemVer::new(0, 0, 0)),
-        path: artifact,
-    };
-    let slot = server.load(spec).await?;
-    let input_name = single_input(&slot)?;
-    let mut run = |tensor| {
-        let inputs = [NamedTensor { name: input_name.clone(), tensor }];
-        let outputs = slot.run_blocking(&inputs).map_err(RunFault::new)?;
-        let first = outputs.into_iter().next();
-        first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gave no output"))
-    };
+    let model = LocalModel::load(config, &item, item_path).await?;
+    let mut run = |tensor| model.run(tensor);
     let segmentation = tidegate_geo::segment(&image, &item, options, &mut run, &mut progress)?;
-    let runtime = format!("{} {}", server.runtime().name, server.runtime().version);
+    let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
     let provenance = Provenance {
         input_name: image_path
             .file_name()
@@ -60,12 +50,92 @@ pub async fn predict(
         input_sha256: Sha256Digest::of(&bytes),
         model_name: item.name.clone(),
         version: item.version.clone(),
-        artifact_sha256: digest,
+        artifact_sha256: model.artifact_sha256,
         runtime: runtime.clone(),
         created_at: clock.now(),
     };
     let files = tidegate_geo::render(&image, &item, &segmentation, &provenance)?;
     Ok(LocalPrediction { files, segmentation, runtime })
+}
+
+/// What a scene's prediction is asked for.
+pub struct SceneRequest<'a> {
+    pub item_path: &'a Path,
+    pub item: &'a ModelItem,
+    pub scene: &'a scenes::Scene,
+    pub options: &'a SceneOptions,
+    /// GeoJSON.
+    pub area: Option<&'a str>,
+    pub folder: &'a Path,
+    pub begin: Begin,
+}
+
+/// Verifies and loads the item's ONNX asset, runs it over the scene and writes the files. `stop` ends it early.
+pub async fn predict_scene(
+    config: &Config,
+    request: &SceneRequest<'_>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+    mut listen: impl FnMut(SceneStep) + Send,
+) -> anyhow::Result<(SceneReport, String)> {
+    let SceneRequest { item, scene, options, folder, .. } = *request;
+    let model = LocalModel::load(config, item, request.item_path).await?;
+    let info = scene.raster.info();
+    let area = request.area.map(|text| AreaOfInterest::of_geojson(text, info)).transpose()?;
+    let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
+    let identity = format!("{}; {}; {runtime}", scene.identity, model.artifact_sha256);
+    let job = SceneJob {
+        raster: &*scene.raster,
+        item,
+        options,
+        area: area.as_ref(),
+        identity: &identity,
+        folder,
+        begin: request.begin,
+    };
+    let run = |tensor| model.run(tensor);
+    let mut report = tokio::task::block_in_place(|| scene::predict_scene(&job, &run, stop, &mut listen))?;
+    let provenance = SceneProvenance {
+        scene: scene.name.clone(),
+        scene_sha256: scene.sha256.clone(),
+        artifact_sha256: model.artifact_sha256.clone(),
+        runtime: model.runtime.clone(),
+        created_at: clock.now(),
+    };
+    report.files.push(scene::write_item(folder, info, item, &report, &provenance)?);
+    Ok((report, runtime))
+}
+
+/// A model that runs in this process.
+struct LocalModel {
+    slot: Arc<Slot>,
+    input_name: String,
+    artifact_sha256: Sha256Digest,
+    /// Name and version.
+    runtime: (String, String),
+}
+
+impl LocalModel {
+    async fn load(config: &Config, item: &ModelItem, item_path: &Path) -> anyhow::Result<Self> {
+        let (artifact, artifact_sha256) = runnable_asset(item, item_path)?;
+        let server = crate::app::open_server(config)?;
+        let spec = SlotSpec {
+            version_id: VersionId::new("local"),
+            model_name: ModelName::parse(&item.name).unwrap_or_else(|_| local_name()),
+            number: item.version.clone().unwrap_or(SemVer::new(0, 0, 0)),
+            path: artifact,
+        };
+        let slot = server.load(spec).await?;
+        let runtime = (server.runtime().name.to_string(), server.runtime().version.to_string());
+        Ok(Self { input_name: single_input(&slot)?, slot, artifact_sha256, runtime })
+    }
+
+    fn run(&self, tensor: Tensor) -> Result<Tensor, RunFault> {
+        let inputs = [NamedTensor { name: self.input_name.clone(), tensor }];
+        let outputs = self.slot.run_blocking(&inputs).map_err(RunFault::new)?;
+        let first = outputs.into_iter().next();
+        first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gave no output"))
+    }
 }
 
 /// A STAC-MLM item from a file.

@@ -15,6 +15,7 @@ mod inference_log;
 mod listener;
 mod local;
 mod logging;
+mod scenes;
 mod webhooks;
 
 use std::process::ExitCode;

@@ -1,17 +1,21 @@
-//! `tidegate predict`: an image in, four files out.
+//! `tidegate predict`: an image in, four files out; a scene in, a folder of maps out.
 
 use std::io::{Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use tidegate_geo::{OutputFile, Placement, SegmentOptions, Segmentation};
+use tidegate_geo::scene::{Begin, SceneOptions, SceneReport, SceneSeconds, SceneStep, VectorFormat};
+use tidegate_geo::{ImageLimits, ModelItem, OutputFile, Placement, SegmentOptions, Segmentation};
 
 use super::{ServerFlag, say};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigFlags};
-use crate::local;
+use crate::local::{self, SceneRequest};
+use crate::scenes::{self, AssumedCrs};
 
 /// What a prediction is made of.
 const FILES: [&str; 4] =
@@ -25,11 +29,14 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 Examples:
   tidegate predict tile.png --model refugee-camp-detector
   tidegate predict scene.tif --stac stac_item.json --output-dir out
+  tidegate predict scene.tif --stac stac_item.json --resume
 
-Writes prediction_raw.npy (probabilities), prediction_mask.png (0/255), prediction_overlay.png and
-inference_metadata.json. A georeferenced image is resampled to the resolution that the model was trained at.")]
+Of an image: prediction_raw.npy (probabilities), prediction_mask.png (0/255), prediction_overlay.png and
+inference_metadata.json. Of a georeferenced scene, of any size: prediction_mask.tif (cloud-optimised), polygons,
+prediction_overlay.png and prediction_item.json (STAC). What is georeferenced is resampled to the resolution that the
+model was trained at.")]
 pub struct PredictArgs {
-    /// PNG, JPEG, WebP or (Geo)TIFF
+    /// PNG, JPEG, WebP or (Geo)TIFF; a scene may also be at https:// or s3://BUCKET/KEY
     image: PathBuf,
     /// A model deployed on a server
     #[arg(long, value_name = "NAME", required_unless_present = "stac", conflicts_with = "stac")]
@@ -47,9 +54,67 @@ pub struct PredictArgs {
     #[arg(long, value_name = "METRES")]
     gsd: Option<f64>,
     #[command(flatten)]
+    scene: SceneArgs,
+    #[command(flatten)]
     server: ServerFlag,
     #[command(flatten)]
     config: ConfigFlags,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Scenes (with --stac)")]
+struct SceneArgs {
+    /// Go on with a run that was cut off
+    #[arg(long, conflicts_with = "restart")]
+    resume: bool,
+    /// Begin again, whatever an earlier run has done
+    #[arg(long)]
+    restart: bool,
+    /// Only inside these polygons (GeoJSON)
+    #[arg(long, value_name = "FILE.geojson")]
+    aoi: Option<PathBuf>,
+    /// Also write prediction_probability.tif
+    #[arg(long)]
+    probability: bool,
+    /// Formats of the polygons, or `none`
+    #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "geojson")]
+    polygons: Vec<PolygonFormat>,
+    /// Let polygons stray from the edges of the pixels by so many metres
+    #[arg(long, value_name = "METRES")]
+    simplify: Option<f64>,
+    /// Leave out smaller polygons
+    #[arg(long, value_name = "SQUARE METRES", default_value_t = 0.0)]
+    min_area: f64,
+    /// Do not draw prediction_overlay.png
+    #[arg(long)]
+    no_overlay: bool,
+    /// The coordinate reference system where the file names none or a wrong one: EPSG:32645, or `none`
+    #[arg(long, value_name = "CRS")]
+    assume_crs: Option<AssumedCrs>,
+    /// Tiles that are run at the same time [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Tiles per run of the model
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Pixels of the model's resolution that neighbouring tiles share at least
+    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
+    overlap: usize,
+    /// Test-time augmentation: the mean over flips and quarter turns; eight times the work
+    #[arg(long)]
+    tta: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PolygonFormat {
+    Geojson,
+    /// FlatGeobuf
+    Fgb,
+    /// GeoParquet
+    Parquet,
+    /// GeoPackage
+    Gpkg,
+    None,
 }
 
 pub async fn run(args: &PredictArgs) -> anyhow::Result<()> {
@@ -61,6 +126,12 @@ pub async fn run(args: &PredictArgs) -> anyhow::Result<()> {
 }
 
 async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow::Result<()> {
+    // First, so that a scene is not read for nothing.
+    let model = local::read_item(item)?;
+    let limits = ImageLimits::with_max_pixels(config.server.max_image_megapixels * 1_000_000);
+    if let Some(scene) = scenes::open(config, &args.image, args.scene.assume_crs, &limits).await? {
+        return run_scene(args, (item, &model), config, &scene).await;
+    }
     let bar = progress_bar();
     let options = SegmentOptions { gsd_m: args.gsd, ..SegmentOptions::default() };
     let progress = |progress: tidegate_geo::Progress| {
@@ -72,6 +143,116 @@ async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow
     write(&args.output_dir, &prediction.files)?;
     say(format!("{} on {}", describe(&prediction.segmentation), prediction.runtime));
     Ok(())
+}
+
+async fn run_scene(
+    args: &PredictArgs,
+    (item_path, item): (&Path, &ModelItem),
+    config: &Config,
+    scene: &scenes::Scene,
+) -> anyhow::Result<()> {
+    let threads = args
+        .scene
+        .threads
+        .or(config.runtime.workers)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let mut config = config.clone();
+    config.runtime.workers = Some(threads);
+    let area = args.scene.aoi.as_ref().map(|path| {
+        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))
+    });
+    let area = area.transpose()?;
+    let options = args.scene.options(args.gsd, threads);
+    let request = SceneRequest {
+        item_path,
+        item,
+        scene,
+        options: &options,
+        area: area.as_deref(),
+        folder: &args.output_dir,
+        begin: args.scene.begin(),
+    };
+    let bar = progress_bar();
+    let mut resumed_at = None;
+    let listen = |step| match step {
+        SceneStep::Tiles(progress) => {
+            bar.set_length(progress.total as u64);
+            // What an earlier run did says nothing about the time that is left.
+            if resumed_at.is_none() {
+                resumed_at = Some(progress.done);
+                bar.set_position(progress.done as u64);
+                bar.reset_eta();
+            }
+            bar.set_position(progress.done as u64);
+        }
+        SceneStep::Writing(name) => {
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} writing {msg}")
+                    .unwrap_or(ProgressStyle::default_spinner()),
+            );
+            bar.set_message(name);
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let interrupted = tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
+    let outcome = local::predict_scene(&config, &request, &SystemClock, &stop, listen).await;
+    interrupted.abort();
+    bar.finish_and_clear();
+    let (report, runtime) = outcome?;
+    for file in &report.files {
+        say(file.path.display().to_string());
+    }
+    for note in &report.notes {
+        say(format!("Note: {note}."));
+    }
+    say(format!("{} on {runtime}", describe_scene(&report)));
+    Ok(())
+}
+
+/// The first Ctrl-C lets the tiles that are at work end and keeps what is done; a second one ends at once, and loses no
+/// more than that.
+async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.store(true, Ordering::Relaxed);
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(130);
+    }
+}
+
+impl SceneArgs {
+    fn options(&self, gsd_m: Option<f64>, threads: usize) -> SceneOptions {
+        let formats = self.polygons.iter().filter_map(|format| match format {
+            PolygonFormat::Geojson => Some(VectorFormat::GeoJson),
+            PolygonFormat::Fgb => Some(VectorFormat::FlatGeobuf),
+            PolygonFormat::Parquet => Some(VectorFormat::GeoParquet),
+            PolygonFormat::Gpkg => Some(VectorFormat::GeoPackage),
+            PolygonFormat::None => None,
+        });
+        SceneOptions {
+            segment: SegmentOptions {
+                gsd_m,
+                overlap_px: self.overlap,
+                batch: self.batch,
+                threads,
+                augment: self.tta,
+                ..SegmentOptions::default()
+            },
+            probability: self.probability,
+            vectors: formats.collect(),
+            simplify_m: self.simplify,
+            min_area_m2: self.min_area,
+            overlay: !self.no_overlay,
+        }
+    }
+
+    fn begin(&self) -> Begin {
+        match (self.resume, self.restart) {
+            (true, _) => Begin::Resume,
+            (_, true) => Begin::Afresh,
+            _ => Begin::Carefully,
+        }
+    }
 }
 
 async fn run_on_server(args: &PredictArgs, model: &str) -> anyhow::Result<()> {
@@ -118,10 +299,27 @@ fn describe(segmentation: &Segmentation) -> String {
     format!("{width} x {height} pixels, {how}, {:.2} s", segmentation.runtime_seconds)
 }
 
+fn describe_scene(report: &SceneReport) -> String {
+    let SceneReport { width, height, n_tiles, n_empty_tiles, n_polygons, .. } = *report;
+    let scale = match report.placement {
+        Placement::Resized => 1.0,
+        Placement::Tiled { scale, .. } => scale,
+    };
+    let resumed = match report.n_resumed_tiles {
+        0 => String::new(),
+        n => format!(", {n} of them earlier"),
+    };
+    let tiles = n_tiles + n_empty_tiles;
+    let SceneSeconds { runtime, inference, mask, polygons, .. } = report.seconds;
+    format!(
+        "{width} x {height} pixels, {tiles} tiles at scale {scale:.3} ({n_empty_tiles} empty{resumed}), {n_polygons} polygons; inference {inference:.1} s (over all threads, runtime {runtime:.1} s), mask {mask:.1} s, polygons {polygons:.1} s"
+    )
+}
+
 fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tiles, {eta} left");
+    let style = ProgressStyle::with_template("{bar:40} {percent}% {pos}/{len} tiles, {eta} left");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

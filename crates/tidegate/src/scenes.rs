@@ -1,0 +1,173 @@
+//! Opening a scene: where its bytes are, what format they have, where on Earth it lies.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tidegate_core::Sha256Digest;
+use tidegate_core::digest::Sha256Hasher;
+use tidegate_geo::raster::{
+    ByteSource, FileSource, Georeference, MemoryRaster, Raster, RasterInfo, TiffRaster, parse_world_file,
+    world_file_names,
+};
+use tidegate_geo::scene::Projection;
+use tidegate_geo::{CrsUnit, ImageLimits};
+use tidegate_store::RemoteFile;
+use tokio::runtime::Handle;
+use url::Url;
+
+use crate::config::Config;
+
+/// A scene, ready to be read.
+pub struct Scene {
+    pub raster: Box<dyn Raster>,
+    /// Its file name or address.
+    pub name: String,
+    /// Tells it from every other scene, and from an earlier state of itself.
+    pub identity: String,
+    pub sha256: Option<Sha256Digest>,
+}
+
+/// What the user says of a scene's reference system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssumedCrs {
+    Epsg(u32),
+    /// Go on without.
+    None,
+}
+
+impl std::str::FromStr for AssumedCrs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("none") {
+            return Ok(Self::None);
+        }
+        let code = text.strip_prefix("EPSG:").or_else(|| text.strip_prefix("epsg:")).unwrap_or(text);
+        match code.parse() {
+            Ok(code) if Projection::of_epsg(code).is_some() => Ok(Self::Epsg(code)),
+            Ok(code) => Err(format!("EPSG:{code} is not a reference system that is known here")),
+            Err(_) => Err(format!("`{text}` is not a reference system: write it like EPSG:32645, or `none`")),
+        }
+    }
+}
+
+/// Opens a scene: a path, an `https://` address or `s3://BUCKET/KEY`. `None` for a plain image on disk.
+pub async fn open(
+    config: &Config,
+    address: &Path,
+    assumed: Option<AssumedCrs>,
+    limits: &ImageLimits,
+) -> anyhow::Result<Option<Scene>> {
+    let text = address.to_string_lossy();
+    let file = if text.starts_with("https://") || text.starts_with("http://") {
+        RemoteFile::open_http(&Url::parse(&text)?).await?
+    } else if text.starts_with("s3://") {
+        let (location, key) = config.object_location(&text)?;
+        RemoteFile::open_object(&location, &key).await?
+    } else {
+        return open_file(address, assumed, limits);
+    };
+    // A query may hold a key; it is part of no name.
+    let name = text.split(['?', '#']).next().unwrap_or(&text).to_owned();
+    let identity = format!("{name}, {} bytes, {}", file.size_bytes(), file.version());
+    let source = RemoteSource { file, runtime: Handle::current() };
+    let mut raster =
+        tokio::task::block_in_place(|| TiffRaster::open(Arc::new(source))).with_context(|| {
+            format!("failed to open `{name}`; what is read from elsewhere must be a (Geo)TIFF")
+        })?;
+    raster.set_georeference(placed(raster.info().georeference.clone(), assumed)?);
+    Ok(Some(Scene { raster: Box::new(raster), name, identity, sha256: None }))
+}
+
+/// A file elsewhere, for readers that know nothing of async.
+struct RemoteSource {
+    file: RemoteFile,
+    runtime: Handle,
+}
+
+impl ByteSource for RemoteSource {
+    fn size_bytes(&self) -> u64 {
+        self.file.size_bytes()
+    }
+
+    fn read(&self, ranges: &[Range<u64>]) -> std::io::Result<Vec<Vec<u8>>> {
+        let parts = self.runtime.block_on(self.file.ranges(ranges))?;
+        Ok(parts.into_iter().map(|part| part.to_vec()).collect())
+    }
+}
+
+/// Opens a file that is a scene: a TIFF with a place on Earth, or a plain image with a world file. `None` for a plain
+/// image.
+fn open_file(
+    path: &Path,
+    assumed: Option<AssumedCrs>,
+    limits: &ImageLimits,
+) -> anyhow::Result<Option<Scene>> {
+    let source = FileSource::open(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    let raster: Box<dyn Raster> = if is_tiff(path)? {
+        let mut raster = TiffRaster::open(Arc::new(source))?;
+        let RasterInfo { width, height, .. } = *raster.info();
+        let fits = width as u64 * height as u64 <= limits.max_pixels;
+        if raster.info().georeference.transform.is_none() && fits {
+            return Ok(None);
+        }
+        raster.set_georeference(placed(raster.info().georeference.clone(), assumed)?);
+        Box::new(raster)
+    } else {
+        let Some(transform) = world_file(path)? else { return Ok(None) };
+        let bytes = std::fs::read(path)?;
+        let image = tidegate_geo::decode(&bytes, limits)?;
+        Box::new(MemoryRaster::new(image, placed(Georeference::of_transform(transform), assumed)?))
+    };
+    let sha256 = digest(path)?;
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok(Some(Scene { raster, name, identity: sha256.to_string(), sha256: Some(sha256) }))
+}
+
+fn is_tiff(path: &Path) -> anyhow::Result<bool> {
+    let mut head = [0; 4];
+    let n_bytes = File::open(path)?.read(&mut head)?;
+    Ok(matches!(&head[..n_bytes], [b'I', b'I', 42 | 43, 0] | [b'M', b'M', 0, 42 | 43]))
+}
+
+fn world_file(image: &Path) -> anyhow::Result<Option<tidegate_geo::raster::Affine>> {
+    let Some(path) = world_file_names(image).into_iter().find(|path| path.is_file()) else { return Ok(None) };
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    match parse_world_file(&text) {
+        Some(transform) => Ok(Some(transform)),
+        None => bail!("`{}` is not a world file: it has six numbers, one a line", path.display()),
+    }
+}
+
+/// With the reference system that the user names, or the file does.
+fn placed(mut georeference: Georeference, assumed: Option<AssumedCrs>) -> anyhow::Result<Georeference> {
+    match assumed {
+        Some(AssumedCrs::Epsg(epsg)) => {
+            let in_degrees = Projection::of_epsg(epsg).is_some_and(|projection| projection.in_degrees());
+            georeference.assume(epsg, if in_degrees { CrsUnit::Degree } else { CrsUnit::Metre });
+        }
+        None if georeference.transform.is_some() && !georeference.has_crs => bail!(
+            "the scene does not name its coordinate reference system: name it with --assume-crs EPSG:32645 (or what it is), or go on without by --assume-crs none"
+        ),
+        _ => {}
+    }
+    Ok(georeference)
+}
+
+fn digest(path: &Path) -> anyhow::Result<Sha256Digest> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut hasher = Sha256Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n_bytes = file.read(&mut buffer)?;
+        if n_bytes == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..n_bytes]);
+    }
+}
