@@ -17,6 +17,7 @@ mod oip;
 mod openapi;
 mod operations;
 mod readiness;
+mod stac;
 mod trace;
 
 use std::path::PathBuf;

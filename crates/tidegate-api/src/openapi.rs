@@ -13,6 +13,7 @@ use crate::native::{
     deployments, feedback, health, inference, models, registration, replicas, server, versions,
 };
 use crate::oip::rest;
+use crate::stac;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +31,7 @@ use crate::oip::rest;
         (name = "inference", description = "Predicting with what serves"),
         (name = "open inference protocol", description = "Version 2, as KServe, Triton and MLServer speak it; also \
             on gRPC, on the same port"),
+        (name = "stac", description = "The registered models as a STAC API: a model is a collection, a version an item"),
         (name = "server", description = "What this process is"),
         (name = "health", description = "For load balancers and orchestrators"),
     ),
@@ -67,6 +69,7 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .merge(rest::documented())
+        .merge(stac::documented())
 }
 
 /// `/openapi.json`, Swagger UI at `/swagger`, and the way there from `/`.

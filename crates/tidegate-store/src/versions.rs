@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tidegate_core::{Artifact, Model, ModelId, ModelName, SemVer, Sha256Digest, Version, VersionId};
 
-use crate::db::{Db, Row, Tx, sql};
+use crate::db::{Db, Row, Statement, Tx, sql};
 use crate::error::StoreError;
 use crate::models;
 
@@ -101,6 +101,50 @@ impl Versions {
         let mut versions = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         versions.sort_by(|a, b| b.version.cmp(&a.version));
         Ok(versions)
+    }
+
+    /// Versions of models that are not archived, with whose they are: the newest first, of one model where given, those
+    /// registered before `before` only.
+    pub async fn browse(
+        &self,
+        model: Option<&ModelId>,
+        before: Option<&VersionId>,
+        limit: u32,
+    ) -> Result<Vec<(ModelName, Version)>, StoreError> {
+        // Ids begin with the time at which they were made.
+        macro_rules! page {
+            () => {
+                "FROM model_versions v JOIN models m ON m.model_id = v.model_id
+                 WHERE NOT m.is_archived AND ($1 IS NULL OR v.model_id = $1) AND ($2 IS NULL OR v.version_id < $2)
+                 ORDER BY v.version_id DESC LIMIT $3"
+            };
+        }
+        const PAGE: &str = concat!("SELECT v.*, m.name AS model_name ", page!());
+        const ARTIFACTS: &str = concat!(
+            "SELECT * FROM artifacts WHERE version_id IN (SELECT v.version_id ",
+            page!(),
+            ") ORDER BY position"
+        );
+        let bind = |statement: Statement| {
+            statement.bind(model.map(ModelId::as_str)).bind(before.map(VersionId::as_str)).bind(limit)
+        };
+        let rows = self.db.all(bind(sql("browse versions", PAGE))).await?;
+        let mut artifacts: HashMap<String, Vec<Row>> = HashMap::new();
+        for row in self.db.all(bind(sql("browse artifacts", ARTIFACTS))).await? {
+            artifacts.entry(row.text("version_id")?).or_default().push(row);
+        }
+        // What was registered between the two statements is on no page yet.
+        let whole = rows
+            .iter()
+            .map(|row| Ok((row, row.text("version_id")?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let whole = whole.into_iter().filter(|(_, id)| artifacts.contains_key(id));
+        let read = |(row, id): (&Row, String)| {
+            let name = row.text("model_name")?;
+            let name = ModelName::parse(&name).map_err(|error| row.unreadable("model_name", error))?;
+            Ok((name, version_of(row, artifacts.get(&id).map_or(&[], Vec::as_slice))?))
+        };
+        whole.map(read).collect()
     }
 
     /// The keys of every artifact of every version: what a sweep of the artifact store must keep.

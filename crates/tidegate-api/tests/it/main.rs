@@ -16,6 +16,7 @@ mod openapi;
 mod registry;
 mod replicas;
 mod shadow;
+mod stac;
 mod support;
 mod torchscript;
 mod uploads;

@@ -35,6 +35,13 @@ const PATHS: &[(&str, &[&str])] = &[
     ("/v2/models/{model}", &["get"]),
     ("/v2/models/{model}/ready", &["get"]),
     ("/v2/models/{model}/infer", &["post"]),
+    ("/stac", &["get"]),
+    ("/stac/conformance", &["get"]),
+    ("/stac/collections", &["get"]),
+    ("/stac/collections/{model}", &["get"]),
+    ("/stac/collections/{model}/items", &["get"]),
+    ("/stac/collections/{model}/items/{id}", &["get"]),
+    ("/stac/search", &["get", "post"]),
 ];
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn all() -> Vec<Case> {
         versions::two_versions_of_a_new_model_at_once,
         versions::the_highest_number_is_the_latest,
         versions::every_artifact_has_its_key,
+        versions::all_live_versions_are_browsed_newest_first,
         deployments::reads_back_what_was_created,
         deployments::one_in_progress_per_model_and_environment,
         deployments::one_of_many_creates,

@@ -7,6 +7,7 @@
 )]
 
 mod canary;
+mod catalogue;
 mod cli;
 mod crash;
 mod fleet;

@@ -132,3 +132,22 @@ pub async fn every_artifact_has_its_key(bench: Arc<Bench>) {
         versions.iter().flat_map(|version| &version.artifacts).map(|artifact| artifact.path.clone());
     assert_eq!(keys, expected.collect());
 }
+
+pub async fn all_live_versions_are_browsed_newest_first(bench: Arc<Bench>) {
+    let store = &bench.store;
+    let (one, first) = registered(store, "one", &["1.0.0", "2.0.0"]).await;
+    let (_, second) = registered(store, "two", &["0.1.0"]).await;
+    let (gone, _) = registered(store, "gone", &["9.0.0"]).await;
+    store.models.archive(&gone.id, at(9)).await.unwrap();
+    let browse = async |model: Option<&ModelId>, before: Option<&VersionId>, limit| {
+        let found = store.versions.browse(model, before, limit).await.unwrap();
+        found.into_iter().map(|(name, version)| (name.to_string(), version)).collect::<Vec<_>>()
+    };
+    let named = |name: &str, version: &Version| (name.to_owned(), version.clone());
+    let all = [named("two", &second[0]), named("one", &first[1]), named("one", &first[0])];
+    assert_eq!(browse(None, None, 10).await, all);
+    assert_eq!(browse(None, None, 2).await, all[..2]);
+    assert_eq!(browse(None, Some(&first[1].id), 10).await, all[2..]);
+    assert_eq!(browse(Some(&one.id), None, 10).await, all[1..]);
+    assert_eq!(browse(Some(&gone.id), None, 10).await, []);
+}
