@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::latency::LatencyHistogram;
 use crate::moments::Moments;
 use crate::prediction::Difference;
+use crate::summary::WARM_UP_ANSWERS;
 
 /// Of requests that the running version answered: what it fails itself is not mirrored. Replicas report one each; the whole
 /// is their [`ShadowSummary::merge`].
@@ -24,7 +25,8 @@ pub struct ShadowSummary {
     /// Of any so far; it is not taken back by [`ShadowSummary::since`].
     pub largest_difference: f64,
     pub outputs: BTreeMap<String, OutputSummary>,
-    /// How long the running version took for the compared requests, where that is known of each by itself.
+    /// How long the running version took for the compared requests, where that is known of each by itself, but for the first
+    /// [`WARM_UP_ANSWERS`].
     pub running_latency: LatencyHistogram,
     /// And the candidate for the same ones.
     pub candidate_latency: LatencyHistogram,
@@ -43,11 +45,12 @@ impl ShadowSummary {
     /// Both answered. `latencies_us`: what the running version and the candidate took; `None` where the one ran together with
     /// other requests and the other did not.
     pub fn compared(&mut self, difference: &Difference, latencies_us: Option<(u64, u64)>) {
+        let is_warm = self.mirrored >= WARM_UP_ANSWERS;
         self.mirrored += 1;
         self.differing += u64::from(difference.difference > 0.0);
         self.difference.record(difference.difference);
         self.largest_difference = self.largest_difference.max(difference.difference);
-        if let Some((running_us, candidate_us)) = latencies_us {
+        if let Some((running_us, candidate_us)) = latencies_us.filter(|_| is_warm) {
             self.running_latency.record(running_us);
             self.candidate_latency.record(candidate_us);
         }

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::latency::LatencyHistogram;
 use crate::moments::Moments;
 use crate::prediction::Predictions;
+use crate::tensor::NamedTensor;
+
+/// Answers of a freshly loaded version whose latency is not counted: caches fill and memory is first touched, which says
+/// nothing about the minutes after. What is kept of the others is not in order, so it is now or never.
+pub const WARM_UP_ANSWERS: u64 = 32;
 
 /// Counts of one arm. Replicas report one each; the whole is their [`ArmSummary::merge`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,7 +21,8 @@ pub struct ArmSummary {
     pub requests: u64,
     /// Those that the version failed (a caller's bad input is not its failure).
     pub failures: u64,
-    /// Of the requests that it answered without failing: a fast error must not make a version look fast.
+    /// Of the requests that it answered without failing (a fast error must not make a version look fast), but for the first
+    /// [`WARM_UP_ANSWERS`].
     pub latency: LatencyHistogram,
     /// Predictions whose ground truth has arrived.
     pub labelled: u64,
@@ -29,6 +35,22 @@ pub struct ArmSummary {
 }
 
 impl ArmSummary {
+    /// Counts an answer of a version that is counted since it was loaded.
+    pub fn answered(&mut self, duration_us: u64, outputs: &[NamedTensor]) {
+        let is_warm = self.requests >= WARM_UP_ANSWERS;
+        self.requests = self.requests.saturating_add(1);
+        if is_warm {
+            self.latency.record(duration_us);
+        }
+        self.predictions.record(outputs);
+    }
+
+    /// Counts a request that the version failed.
+    pub fn failed(&mut self) {
+        self.requests = self.requests.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
+    }
+
     pub fn merge(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.failures = self.failures.saturating_add(other.failures);

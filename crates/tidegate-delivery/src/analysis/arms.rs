@@ -1,13 +1,17 @@
-//! What is judged of two arms: errors, latency, accuracy and the user's own metrics, each as a [`Comparison`].
+//! What is judged of two arms: errors, latency, accuracy, drift and the user's own metrics.
 
-use tidegate_core::LatencyHistogram;
+use std::collections::BTreeSet;
 
+use tidegate_core::{LatencyHistogram, Predictions, ValueHistogram};
+
+use super::drift::{self, Drift};
 use super::evidence::Counts;
 use super::fixed_horizon::{chi_square, welch};
-use super::metric::{Comparison, Levels, MetricVerdict, percent};
+use super::means::BURN_IN;
+use super::metric::{Comparison, Levels, MetricVerdict, percent, verdict_on};
 use super::quantiles::{self, Dependence};
 use super::rates::TwoRates;
-use super::{ArmSummary, Thresholds, custom};
+use super::{ArmSummary, Thresholds, Verdict, custom};
 
 /// The quantiles that latency is judged by.
 const LATENCY_QUANTILES: [(&str, &str, f64); 2] =
@@ -22,8 +26,9 @@ pub(super) fn judge_all(
     let judges_errors = limits.error_rate_increase < 1.0;
     let judges_latency = limits.latency_increase < f64::INFINITY;
     let judges_accuracy = limits.accuracy_drop < 1.0;
-    let n_judged = [judges_errors, judges_latency, judges_accuracy].iter().filter(|judged| **judged).count()
-        + limits.custom.len();
+    let judges_drift = limits.drift_score < drift::MOST;
+    let judged = [judges_errors, judges_latency, judges_accuracy, judges_drift];
+    let n_judged = judged.iter().filter(|judged| **judged).count() + limits.custom.len();
     let fail = limits.alpha / f64::from(limits.windows.max(1));
     let levels = Levels { fail, pass: limits.alpha }.split(n_judged);
 
@@ -37,6 +42,9 @@ pub(super) fn judge_all(
     }
     if judges_accuracy && baseline.labelled + candidate.labelled > 0 {
         metrics.push(accuracy(baseline, candidate, limits.accuracy_drop, levels));
+    }
+    if judges_drift {
+        metrics.extend(drifts(&baseline.predictions, &candidate.predictions, limits.drift_score, levels));
     }
     for (name, threshold) in &limits.custom {
         let of = |arm: &ArmSummary| arm.metrics.get(name).copied().unwrap_or_default();
@@ -122,4 +130,60 @@ fn accuracy(baseline: &ArmSummary, candidate: &ArmSummary, threshold: f64, level
         show_change: |drop| format!("{:+.1} %", -drop * 100.0),
     };
     comparison.judge(|| chi_square(from, to))
+}
+
+/// One for each output that either version has.
+fn drifts(
+    baseline: &Predictions,
+    candidate: &Predictions,
+    threshold: f64,
+    levels: Levels,
+) -> Vec<MetricVerdict> {
+    let names: BTreeSet<&String> = baseline.outputs.keys().chain(candidate.outputs.keys()).collect();
+    let levels = levels.split(names.len());
+    let of =
+        |predictions: &Predictions, name: &String| predictions.outputs.get(name).cloned().unwrap_or_default();
+    let judge = |name: &String| drift_of(name, &of(baseline, name), &of(candidate, name), threshold, levels);
+    names.into_iter().map(judge).collect()
+}
+
+fn drift_of(
+    output: &str,
+    from: &ValueHistogram,
+    to: &ValueHistogram,
+    threshold: f64,
+    levels: Levels,
+) -> MetricVerdict {
+    let drift = Drift::between(from, to, levels.fail, levels.pass);
+    let verdict = drift.map_or(Verdict::Inconclusive, |drift| verdict_on(drift.interval, threshold));
+    let samples = to.count();
+    let fewest = samples.min(from.count());
+    let message = match drift {
+        None if samples == 0 => format!("drift of `{output}`: no predictions of the candidate yet"),
+        None => format!("drift of `{output}`: no predictions of the running version yet"),
+        Some(Drift { score, interval: (low, high), psi }) => {
+            let finding = match verdict {
+                Verdict::Fail => format!("shown to be {low:.3} or more"),
+                Verdict::Pass => format!("shown to be {high:.3} or less"),
+                Verdict::Inconclusive if fewest < BURN_IN => {
+                    format!("{fewest} of the {BURN_IN} predictions that each version needs")
+                }
+                Verdict::Inconclusive => format!("not known well enough yet: {low:.3} to {high:.3}"),
+            };
+            format!(
+                "drift of `{output}` {score:.3} (PSI {psi:.3}): {finding}, where {threshold:.3} is allowed ({samples} predictions)"
+            )
+        }
+    };
+    MetricVerdict {
+        metric: format!("drift:{output}"),
+        verdict,
+        baseline: None,
+        candidate: drift.map(|drift| drift.score),
+        interval: drift.map(|drift| drift.interval),
+        threshold,
+        samples,
+        message,
+        fixed_horizon: None,
+    }
 }

@@ -11,7 +11,7 @@ use super::rates::TwoRates;
 
 /// How much worse than the running version's the mean of a metric may be. Written as `{"drop": 0.05}` where more is better
 /// and `{"increase": 0.1}` where less is: a share of the running version's mean, or with `"absolute": true` in the metric's
-/// own unit. With `"maximum": 1` the values are known to be from 0 to 1, and verdicts hold from the first value on.
+/// own unit. With `"maximum": 1` the values are known to be from 0 to 1, and a verdict need not wait for many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct CustomThreshold {
@@ -115,32 +115,49 @@ fn signed(change: f64) -> String {
     format!("{sign}{}", plain(change))
 }
 
-/// How much worse the candidate is, at least and at most.
+/// How much worse the candidate is, at least and at most. Where a maximum is known there are two intervals, the exact one of
+/// bounded values, which speaks first, and the asymptotic one, which is sharper later; the error is split between them.
 fn interval(from: &Moments, to: &Moments, threshold: &CustomThreshold, levels: Levels) -> (f64, f64) {
-    let CustomThreshold { worse, absolute, .. } = *threshold;
-    let (least, most) = match worse {
-        Worse::Higher => (levels.fail, levels.pass),
-        Worse::Lower => (levels.pass, levels.fail),
-    };
-    let (low, high) = match threshold.maximum {
-        Some(maximum) => {
-            let rates = TwoRates::new(Counts::of_mean(from, maximum), Counts::of_mean(to, maximum));
-            match absolute {
-                true => {
-                    (rates.difference_at_least(least) * maximum, rates.difference_at_most(most) * maximum)
-                }
-                false => (rates.ratio_at_least(least) - 1.0, rates.ratio_at_most(most) - 1.0),
+    let Levels { fail, pass } = levels;
+    let Some(maximum) = threshold.maximum else { return asymptotic(from, to, threshold, levels) };
+    let levels = Levels { fail: fail / 2.0, pass: pass / 2.0 };
+    let (exact, asymptotic) =
+        (exact(from, to, maximum, threshold, levels), asymptotic(from, to, threshold, levels));
+    (exact.0.max(asymptotic.0), exact.1.min(asymptotic.1))
+}
+
+fn asymptotic(from: &Moments, to: &Moments, threshold: &CustomThreshold, levels: Levels) -> (f64, f64) {
+    let Some(means) = TwoMeans::new(from, to) else { return (f64::NEG_INFINITY, f64::INFINITY) };
+    threshold.worsening(levels, |least, most| match threshold.absolute {
+        true => (means.difference_at_least(least), means.difference_at_most(most)),
+        false => (means.ratio_at_least(least) - 1.0, means.ratio_at_most(most) - 1.0),
+    })
+}
+
+fn exact(
+    from: &Moments,
+    to: &Moments,
+    maximum: f64,
+    threshold: &CustomThreshold,
+    levels: Levels,
+) -> (f64, f64) {
+    let rates = TwoRates::new(Counts::of_mean(from, maximum), Counts::of_mean(to, maximum));
+    threshold.worsening(levels, |least, most| match threshold.absolute {
+        true => (rates.difference_at_least(least) * maximum, rates.difference_at_most(most) * maximum),
+        false => (rates.ratio_at_least(least) - 1.0, rates.ratio_at_most(most) - 1.0),
+    })
+}
+
+impl CustomThreshold {
+    /// From an interval of the change, given the levels of its lower and upper end.
+    fn worsening(self, levels: Levels, change: impl FnOnce(f64, f64) -> (f64, f64)) -> (f64, f64) {
+        match self.worse {
+            Worse::Higher => change(levels.fail, levels.pass),
+            Worse::Lower => {
+                let (low, high) = change(levels.pass, levels.fail);
+                (-high, -low)
             }
         }
-        None => match TwoMeans::new(from, to) {
-            None => (f64::NEG_INFINITY, f64::INFINITY),
-            Some(means) if absolute => (means.difference_at_least(least), means.difference_at_most(most)),
-            Some(means) => (means.ratio_at_least(least) - 1.0, means.ratio_at_most(most) - 1.0),
-        },
-    };
-    match worse {
-        Worse::Higher => (low, high),
-        Worse::Lower => (-high, -low),
     }
 }
 

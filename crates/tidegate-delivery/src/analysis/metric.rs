@@ -9,7 +9,8 @@ use super::fixed_horizon::FixedHorizon;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricVerdict {
-    /// `errorRate`, `latencyP50`, `latencyP95`, `accuracy`, `predictionDifference`, or the name of a user's metric.
+    /// `errorRate`, `latencyP50`, `latencyP95`, `accuracy`, `drift:<output>`, `predictionDifference`, or the name of a user's
+    /// metric.
     pub metric: String,
     pub verdict: Verdict,
     /// The running version's value: a share from 0 to 1, milliseconds, or in the unit of a user's metric. `None` without

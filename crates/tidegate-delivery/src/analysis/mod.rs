@@ -25,7 +25,7 @@
 pub mod ab;
 mod arms;
 mod custom;
-pub mod drift;
+mod drift;
 mod evidence;
 mod fixed_horizon;
 mod means;
@@ -47,7 +47,8 @@ use serde::{Deserialize, Serialize};
 
 /// How much worse than the running version a candidate may be, and how sure a verdict must be.
 ///
-/// A threshold that nothing can exceed (a drop or an error increase of 1, an infinite latency) takes its metric out.
+/// A threshold that nothing can exceed (a drop or an error increase of 1, an infinite latency, a drift of 8) takes its
+/// metric out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Thresholds {
@@ -59,7 +60,7 @@ pub struct Thresholds {
     pub error_rate_increase: f64,
     /// For the metrics that users measure themselves, by name. One that is named here and never posted holds the rollout.
     pub custom: BTreeMap<String, CustomThreshold>,
-    /// For [`drift`], whose histograms are not part of a summary.
+    /// Distance of the predictions' distributions, on the scale of the population stability index; 8 is the most there is.
     pub drift_score: f64,
     /// Requests that the candidate must have answered before it may pass. It may fail earlier.
     pub minimum_samples: u64,

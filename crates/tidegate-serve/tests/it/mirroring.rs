@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tidegate_core::summary::WARM_UP_ANSWERS;
 use tidegate_serve::{Inference, Server, Slot};
 
 use crate::fake::{FakeRuntime, POISON, SHADOW};
@@ -53,6 +54,7 @@ async fn copies_are_compared_and_what_the_candidate_fails_is_counted() {
         // Few may wait; these are not to be shed.
         world.wait_for_mirrored(n_mirrored);
     };
+    (0..WARM_UP_ANSWERS).for_each(|_| mirror(inputs(4.0)));
     mirror(inputs(4.0));
     mirror(inputs(2.0));
     mirror(inputs(POISON));
@@ -63,10 +65,10 @@ async fn copies_are_compared_and_what_the_candidate_fails_is_counted() {
     mirror(inputs(4.0));
     mirror(inputs(4.0));
     let summary = world.shadow.tally().shadow;
-    assert_eq!((summary.mirrored, summary.failures, summary.shed), (7, 4, 0));
-    assert_eq!((summary.n_compared(), summary.differing), (3, 1));
+    assert_eq!((summary.mirrored, summary.failures, summary.shed), (WARM_UP_ANSWERS + 7, 4, 0));
+    assert_eq!((summary.n_compared(), summary.differing), (WARM_UP_ANSWERS + 3, 1));
     assert!((summary.largest_difference - 0.5).abs() < 1e-9, "{summary:?}");
-    assert_eq!(summary.running_latency.count(), 3);
+    assert_eq!(summary.running_latency.count(), 3, "after warming up");
     assert_eq!(summary.candidate_latency.count(), 3);
     assert_eq!(world.shadow.tally().requests, 0, "nobody was sent these answers");
 }
@@ -75,10 +77,13 @@ async fn copies_are_compared_and_what_the_candidate_fails_is_counted() {
 async fn a_run_that_others_shared_says_nothing_of_latency() {
     let world = World::new().await;
     let answer = Inference { n_together: 2, ..world.answer(1.0).await };
-    world.server.mirror(Arc::clone(&world.shadow), inputs(1.0), answer);
-    world.wait_for_mirrored(1);
+    // While it warms up, no run would say anything.
+    for n_mirrored in 1..=WARM_UP_ANSWERS + 1 {
+        world.server.mirror(Arc::clone(&world.shadow), inputs(1.0), answer.clone());
+        world.wait_for_mirrored(n_mirrored);
+    }
     let summary = world.shadow.tally().shadow;
-    assert_eq!((summary.n_compared(), summary.running_latency.count()), (1, 0));
+    assert_eq!((summary.n_compared(), summary.running_latency.count()), (WARM_UP_ANSWERS + 1, 0));
 }
 
 #[tokio::test]

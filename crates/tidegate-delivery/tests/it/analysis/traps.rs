@@ -1,5 +1,7 @@
 //! What others fell into, a case each.
 
+use tidegate_core::summary::WARM_UP_ANSWERS;
+use tidegate_core::values::Observed;
 use tidegate_delivery::analysis::ab::{AbConfig, AbMetric, AbResult, Variant};
 use tidegate_delivery::{ArmSummary, Thresholds, Verdict, analyse, compare_ab};
 
@@ -42,6 +44,64 @@ fn one_slow_request_does_not_decide() {
     check(&arm(100_000, 1000, 20_000), &candidate, Verdict::Inconclusive, "3 of 1000 samples");
     let failed = arm(3, 1, 20_000);
     check(&arm(100_000, 1000, 20_000), &failed, Verdict::Inconclusive, "3 of 1000 samples");
+}
+
+/// Four times as slow until the caches are full, then as fast as the running version.
+#[test]
+fn minutes_of_warming_up_are_not_counted() {
+    let mut candidate = ArmSummary::default();
+    (0..WARM_UP_ANSWERS).for_each(|_| candidate.answered(80_000, &[]));
+    assert_eq!((candidate.requests, candidate.latency.count()), (WARM_UP_ANSWERS, 0));
+    (0..68).for_each(|_| candidate.answered(20_000, &[]));
+    let says = "not known well enough yet";
+    check(&arm(1000, 0, 20_000), &candidate, Verdict::Inconclusive, says);
+    let mut counted = arm(WARM_UP_ANSWERS, 0, 80_000);
+    counted.merge(&arm(68, 0, 20_000));
+    check(&arm(1000, 0, 20_000), &counted, Verdict::Fail, "95th percentile latency");
+}
+
+/// A failure while warming up is a failure.
+#[test]
+fn failing_while_warming_up_is_counted() {
+    let mut candidate = ArmSummary::default();
+    (0..20).for_each(|_| candidate.failed());
+    check(&arm(200, 0, 20_000), &candidate, Verdict::Fail, "error rate 100.00 %");
+}
+
+/// All that the running version has ever answered says that 30 ms are slow. In these minutes it takes as long itself.
+#[test]
+fn a_baseline_of_last_week_does_not_count() {
+    let last_week = arm(100_000, 0, 10_000);
+    let mut until_now = last_week.clone();
+    until_now.merge(&arm(20_000, 0, 30_000));
+    let candidate = arm(2000, 0, 30_000);
+    check(&until_now, &candidate, Verdict::Fail, "median latency 29.72 ms against 10.06 ms");
+    check(
+        &until_now.since(&last_week),
+        &candidate,
+        Verdict::Pass,
+        "median latency 29.72 ms against 29.72 ms",
+    );
+}
+
+/// Predictions of one version only are nothing to compare, and the same predictions are no drift.
+#[test]
+fn drift_needs_both_versions() {
+    let predicting = |n: u64, class: usize| {
+        let mut arm = arm(n, 0, 20_000);
+        let histogram = arm.predictions.outputs.entry("label".to_owned()).or_default();
+        (0..n).for_each(|i| histogram.record(Observed::Class(if i % 2 == 0 { class } else { 0 })));
+        arm
+    };
+    let (baseline, candidate) = (predicting(20_000, 1), predicting(2000, 1));
+    let says = "drift of `label`: no predictions of the candidate yet";
+    check(&baseline, &arm(2000, 0, 20_000), Verdict::Inconclusive, says);
+    check(&arm(20_000, 0, 20_000), &candidate, Verdict::Inconclusive, "of the running version yet");
+    check(&baseline, &candidate, Verdict::Pass, "drift of `label` 0.000 (PSI 0.00");
+    check(&baseline, &predicting(2000, 2), Verdict::Fail, "drift of `label` 3.9");
+    check(&baseline, &predicting(12, 2), Verdict::Inconclusive, "12 of 1000 samples");
+    let anything = Thresholds { drift_score: 8.0, ..Thresholds::default() };
+    assert_eq!(analyse(&baseline, &predicting(2000, 2), &anything).verdict, Verdict::Pass);
 }
 
 #[test]
