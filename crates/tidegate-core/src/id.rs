@@ -75,25 +75,53 @@ id!(
 );
 
 /// Makes fresh ids from a seeded generator, so that a simulation repeats them.
-pub struct IdSource(Mutex<StdRng>);
+pub struct IdSource(Mutex<Generator>);
+
+struct Generator {
+    random: StdRng,
+    /// The millisecond of the last id, and how it counts within it.
+    last: (u64, u16),
+}
+
+/// The counter's first value has its highest bit clear, so that at least half of its 12 bits are left to count in.
+const FIRST_COUNTS: u16 = 0x7ff;
+const COUNTS: u16 = 0xfff;
 
 impl IdSource {
     pub fn seeded(seed: u64) -> Self {
-        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+        Self::over(StdRng::seed_from_u64(seed))
     }
 
     /// For processes whose ids must never meet: the binary seeds it from the system.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(Mutex::new(StdRng::from_seed(seed)))
+        Self::over(StdRng::from_seed(seed))
     }
 
-    /// A fresh id. Ids made later sort later (to the millisecond).
+    fn over(random: StdRng) -> Self {
+        Self(Mutex::new(Generator { random, last: (0, 0) }))
+    }
+
+    /// A fresh id. Ids made later sort later; within one millisecond the first 2,048 do (RFC 9562, section 6.2, method 1).
     pub fn next<T: Id>(&self, now: Timestamp) -> T {
-        let mut random = [0u8; 10];
-        self.0.lock().expect("the generator never panics while held").fill_bytes(&mut random);
         let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let random = self.0.lock().expect("the generator never panics while held").next(millis);
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
         T::from_text(format!("{}-{}", T::PREFIX, uuid.simple()))
+    }
+}
+
+impl Generator {
+    /// What follows the time in an id: 12 bits that count, and the rest at random.
+    fn next(&mut self, millis: u64) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        self.random.fill_bytes(&mut bytes);
+        let count = match self.last {
+            (last, count) if last == millis => (count + 1) & COUNTS,
+            _ => u16::from_be_bytes([bytes[0], bytes[1]]) & FIRST_COUNTS,
+        };
+        self.last = (millis, count);
+        bytes[..2].copy_from_slice(&count.to_be_bytes());
+        bytes
     }
 }
 
@@ -106,7 +134,9 @@ mod tests {
         let make = || {
             let ids = IdSource::seeded(7);
             (0..100)
-                .map(|ms| ids.next::<ModelId>(Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()))
+                .map(|n| {
+                    ids.next::<ModelId>(Timestamp::from_millisecond(1_700_000_000_000 + n / 10).unwrap())
+                })
                 .collect::<Vec<_>>()
         };
         let ids = make();
