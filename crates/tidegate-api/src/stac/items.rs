@@ -30,7 +30,7 @@ pub(crate) async fn list(
     let model = live_model(&context.store, &name).await?;
     model.ok_or_else(|| ApiError::model_not_found(&name))?;
     let found = search(&context.store, &query.filter, query.before.clone(), query.limit).await?;
-    let paging = Paging::Get { path: links.items(&name), query: query.to_pairs(false) };
+    let paging = Paging::Get { path: links.items(&name), query: query.to_pairs() };
     Ok(page(&found, &links, &paging))
 }
 

@@ -27,6 +27,10 @@ pub(crate) struct ItemsParams {
     limit: Option<i64>,
     /// Of a `next` link.
     token: Option<String>,
+    /// Items, with commas between them.
+    ids: Option<String>,
+    /// The model of the path once more, as pystac-client has it.
+    collections: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -76,12 +80,19 @@ const MAX_LIMIT: i64 = 100;
 
 impl ItemsParams {
     pub(super) fn query(&self, model: &str) -> Result<Query, ApiError> {
-        Reader::default().read(Asked {
+        let mut reader = Reader::default();
+        if names(self.collections.as_deref()).iter().any(|name| name != model) {
+            reader.fault(
+                "collections",
+                format!("the path asks for the items of `{model}` alone; use /stac/search"),
+            );
+        }
+        reader.read(Asked {
             bbox: numbers(self.bbox.as_deref()),
             datetime: self.datetime.as_deref(),
             limit: self.limit,
             token: self.token.as_deref(),
-            ids: vec![],
+            ids: names(self.ids.as_deref()),
             collections: vec![model.to_owned()],
             intersects: false,
         })
@@ -117,19 +128,17 @@ impl SearchBody {
 }
 
 impl Query {
-    /// As a query string asks for the same; `with_names` where the path does not say whose items.
-    pub(super) fn to_pairs(&self, with_names: bool) -> Vec<(&'static str, String)> {
+    /// As a query string asks for the same.
+    pub(super) fn to_pairs(&self) -> Vec<(&'static str, String)> {
         let Filter { area, interval, ids, models } = &self.filter;
         let mut pairs = vec![("limit", self.limit.to_string())];
         pairs.extend(
             area.map(|area| ("bbox", area.to_numbers().map(|degrees| degrees.to_string()).join(","))),
         );
         pairs.extend(interval_text(*interval).map(|text| ("datetime", text)));
-        if with_names {
-            for (key, names) in [("ids", ids), ("collections", models)] {
-                if !names.is_empty() {
-                    pairs.push((key, names.join(",")));
-                }
+        for (key, names) in [("ids", ids), ("collections", models)] {
+            if !names.is_empty() {
+                pairs.push((key, names.join(",")));
             }
         }
         pairs

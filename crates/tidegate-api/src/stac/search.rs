@@ -26,7 +26,7 @@ pub(crate) async fn by_query(
 ) -> Result<Response, ApiError> {
     let query = params.query()?;
     let found = search(&context.store, &query.filter, query.before.clone(), query.limit).await?;
-    let paging = Paging::Get { path: links.path(&["search"]), query: query.to_pairs(true) };
+    let paging = Paging::Get { path: links.path(&["search"]), query: query.to_pairs() };
     Ok(page(&found, &links, &paging))
 }
 
