@@ -169,8 +169,10 @@ impl Layout {
     }
 
     fn check(&mut self, file: &TiffFile) -> Result<(), ImageError> {
-        let n_chunks = self.chunks_across() * self.chunks_down() * self.n_planes();
-        if self.sizes.is_empty() && self.compression == Compression::None {
+        // Saturated, it is more than any file has places for.
+        let n_chunks =
+            self.chunks_across().saturating_mul(self.chunks_down()).saturating_mul(self.n_planes());
+        if self.sizes.is_empty() && self.compression == Compression::None && self.offsets.len() >= n_chunks {
             // Some writers leave out what can be computed.
             self.sizes = vec![self.chunk_bytes(self.chunk_height) as u64; n_chunks];
         }
