@@ -38,4 +38,4 @@ pub use runtime::{
     open_runtime,
 };
 pub use server::{InferError, InferOptions, Inference, Server, ServerOptions, SlotState, SlotStatus};
-pub use slot::{Slot, SlotOptions, SlotSpec, Tally};
+pub use slot::{Slot, SlotOptions, SlotSpec, Standing, Tally};

@@ -13,7 +13,7 @@ use crate::batch::{Form, in_order, split, stack};
 use crate::pack::Priority;
 use crate::queue::{Job, JobId, Queue, Run, Taken};
 use crate::runtime::{RunError, guarded};
-use crate::slot::Slot;
+use crate::slot::{Slot, Standing};
 
 /// The outputs of a request, and where its time went.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,7 @@ pub struct InferOptions {
     /// When the caller stops waiting: a request that still waits then leaves the queue with an error.
     pub deadline: Option<Instant>,
     pub priority: Priority,
+    pub standing: Standing,
 }
 
 /// Why a request has no outputs.
@@ -132,7 +133,8 @@ impl WorkerPool {
         let form = Form::of(&inputs);
         let (reply, mut outcome) = oneshot::channel();
         let (queued_at, deadline) = (Instant::now(), options.deadline);
-        let job = |id| Job { id, slot, inputs, form, queued_at, deadline, reply };
+        let standing = options.standing;
+        let job = |id| Job { id, slot, inputs, form, queued_at, deadline, standing, reply };
         let id = self.shared.push(options.priority, job)?;
         let mut place = Place { shared: &self.shared, id: Some(id) };
         let outcome = match deadline {
@@ -293,7 +295,7 @@ fn answer(
     (started, run): (Instant, Duration),
     n_together: usize,
 ) {
-    job.slot.count(&outcome, run);
+    job.slot.count(&outcome, run, job.standing);
     let queue = started - job.queued_at;
     let outcome =
         outcome.map(|outputs| Inference { outputs, queue, run, n_together }).map_err(InferError::Run);

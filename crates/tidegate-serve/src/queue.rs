@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::batch::Form;
 use crate::pack::{Next, Priority, Waiting, pack};
 use crate::pool::{InferError, Inference};
-use crate::slot::Slot;
+use crate::slot::{Slot, Standing};
 
 /// How much the latest run counts in the running mean of what a request takes: the last dozen decide.
 const LATEST_SHARE: f64 = 0.1;
@@ -40,6 +40,7 @@ pub(crate) struct Job {
     pub(crate) form: Form,
     pub(crate) queued_at: Instant,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) standing: Standing,
     pub(crate) reply: oneshot::Sender<Result<Inference, InferError>>,
 }
 

@@ -7,17 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tidegate_core::{Arm, Caller, DeploymentId, Environment, ModelId, ModelName, Route, SemVer, VersionId};
 
-use crate::slot::Slot;
+use crate::slot::{Slot, Standing};
 
 /// The slot that answers a request, and who decided so. Holding it keeps the slot alive.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub slot: Arc<Slot>,
     pub deployment_id: DeploymentId,
-    /// The index among the route's versions: its arms first, then the warm ones (reached by a version pin only).
-    pub arm: usize,
+    /// The arm of the route that it fell to; `None` where the caller pinned the version.
+    pub arm: Option<usize>,
     /// Who runs a copy of the request; its answer goes nowhere. A pinned request is not copied.
     pub shadow: Option<Arc<Slot>>,
+}
+
+impl Resolved {
+    pub fn standing(&self) -> Standing {
+        if self.arm.is_some() { Standing::Evidence } else { Standing::Apart }
+    }
 }
 
 /// Why no slot answers.
@@ -99,15 +105,17 @@ impl Routes {
         let entry = table
             .find(environment, model)
             .ok_or_else(|| ResolveError::NotRouted { model: model.to_owned() })?;
-        let arm = match pin {
-            Some(number) => entry.position(number)?,
+        let (slot, arm) = match pin {
+            Some(number) => (entry.position(number)?, None),
             None => {
-                entry.route.pick(entry.route.sticky_by.key_of(caller)).ok_or(ResolveError::NothingActive)?
+                let arm = entry.route.pick(entry.route.sticky_by.key_of(caller));
+                let arm = arm.ok_or(ResolveError::NothingActive)?;
+                (arm, Some(arm))
             }
         };
         let shadow = entry.shadow.as_ref().filter(|_| pin.is_none());
         let shadow = shadow.filter(|_| entry.route.shadows(caller.request_id).is_some());
-        let slot = entry.slots().nth(arm).expect("the index is of one of these slots");
+        let slot = entry.slots().nth(slot).expect("the index is of one of these slots");
         Ok(Resolved {
             slot: Arc::clone(slot),
             deployment_id: entry.route.deployment_id.clone(),

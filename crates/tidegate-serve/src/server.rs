@@ -185,7 +185,6 @@ impl Server {
             (false, false) => SlotState::Warm,
             (false, true) => SlotState::Detached,
         };
-        let tally = slot.tally();
         SlotStatus {
             model: slot.model_name().clone(),
             version_id: slot.version_id().clone(),
@@ -199,8 +198,8 @@ impl Server {
             max_batch: slot.max_batch(),
             batching: slot.batching().to_owned(),
             resident_bytes: slot.resident_bytes(),
-            requests: tally.requests,
-            errors: tally.failures,
+            requests: slot.n_answered(),
+            errors: slot.n_failed(),
         }
     }
 }

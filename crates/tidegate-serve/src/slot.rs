@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{LatencyHistogram, ModelName, NamedTensor, SemVer, ShadowSummary, Signature, VersionId};
+use tidegate_core::{ArmSummary, ModelName, NamedTensor, SemVer, ShadowSummary, Signature, VersionId};
 
 use crate::batchable::{BatchOptions, Batching};
 use crate::load_error::LoadError;
@@ -45,6 +45,16 @@ impl Default for SlotOptions {
     }
 }
 
+/// Whether what came of a request says something about its version in traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// A route sent it here: chance decided, so that it may be compared with what others were sent elsewhere.
+    #[default]
+    Evidence,
+    /// Somebody chose this version (a pin, a smoke test, a validation sample): it is counted, and judges nobody.
+    Apart,
+}
+
 /// The life of the slot that is loaded next.
 static NEXT_LIFE: AtomicU64 = AtomicU64::new(1);
 
@@ -61,20 +71,19 @@ pub struct Slot {
     warm_latency: Duration,
     batching: Batching,
     resident_bytes: Option<u64>,
-    tally: Mutex<Tally>,
+    answered: AtomicU64,
+    failed: AtomicU64,
+    evidence: Mutex<ArmSummary>,
     mirror: Arc<Mirror>,
 }
 
-/// What a slot has answered since it was loaded, warm-up not counted.
+/// What a slot has answered since it was loaded, as evidence for or against its version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
-    /// Answered, failed ones included.
-    pub requests: u64,
-    /// Those that the model failed; a caller's bad input never comes this far.
-    pub failures: u64,
-    /// Of the model's runs that did not fail, without the time in the queue.
-    pub latency: LatencyHistogram,
+    /// Of the requests that a route sent to it. Latency is that of the runs, without the time in the queue.
+    #[serde(flatten)]
+    pub arm: ArmSummary,
     /// What came of the copies that it ran as a shadow; they are no part of the rest.
     pub shadow: ShadowSummary,
 }
@@ -82,20 +91,13 @@ pub struct Tally {
 impl Tally {
     /// Of both together, exactly.
     pub fn merge(&mut self, other: &Self) {
-        self.requests = self.requests.saturating_add(other.requests);
-        self.failures = self.failures.saturating_add(other.failures);
-        self.latency.merge(&other.latency);
+        self.arm.merge(&other.arm);
         self.shadow.merge(&other.shadow);
     }
 
     /// What came after `earlier`, an older state of the same tally.
     pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            requests: self.requests.saturating_sub(earlier.requests),
-            failures: self.failures.saturating_sub(earlier.failures),
-            latency: self.latency.since(&earlier.latency),
-            shadow: self.shadow.since(&earlier.shadow),
-        }
+        Self { arm: self.arm.since(&earlier.arm), shadow: self.shadow.since(&earlier.shadow) }
     }
 }
 
@@ -122,7 +124,9 @@ impl Slot {
             warm_latency,
             batching,
             resident_bytes,
-            tally: Mutex::default(),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            evidence: Mutex::default(),
             mirror: Arc::default(),
         })
     }
@@ -198,29 +202,55 @@ impl Slot {
         lease.session.as_mut().expect("taken back only on drop").run(inputs)
     }
 
+    /// Requests that it has answered since it was loaded, failed ones included, whoever sent them.
+    pub fn n_answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that it failed; a caller's bad input is no failure.
+    pub fn n_failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     pub fn tally(&self) -> Tally {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Tally { shadow: self.mirror.summary(), ..tally }
+        Tally { arm: self.evidence().clone(), shadow: self.mirror.summary() }
     }
 
     pub(crate) fn mirror(&self) -> &Arc<Mirror> {
         &self.mirror
     }
 
-    pub(crate) fn count<T>(&self, outcome: &Result<T, RunError>, run: Duration) {
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.requests += 1;
+    pub(crate) fn count(
+        &self,
+        outcome: &Result<Vec<NamedTensor>, RunError>,
+        run: Duration,
+        standing: Standing,
+    ) {
+        // What the caller sent, the runtime could not even begin with.
+        let has_failed = matches!(outcome, Err(error) if !matches!(error, RunError::Input { .. }));
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(u64::from(has_failed), Ordering::Relaxed);
+        if standing == Standing::Apart {
+            return;
+        }
+        let mut evidence = self.evidence();
         match outcome {
-            Ok(_) => tally.latency.record(u64::try_from(run.as_micros()).unwrap_or(u64::MAX)),
-            // What the caller sent, the runtime could not even begin with.
-            Err(RunError::Input { .. }) => {}
-            Err(_) => tally.failures += 1,
+            Ok(outputs) => evidence.answered(u64::try_from(run.as_micros()).unwrap_or(u64::MAX), outputs),
+            Err(_) if has_failed => evidence.failed(),
+            Err(_) => {}
         }
     }
 
     /// Counts an answer that turned out to be none (NaN, say) as a failure; its request is counted already.
-    pub fn report_unusable(&self) {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
+    pub fn report_unusable(&self, standing: Standing) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        if standing == Standing::Evidence {
+            self.evidence().failures += 1;
+        }
+    }
+
+    fn evidence(&self) -> MutexGuard<'_, ArmSummary> {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_session(&self) -> Box<dyn Session> {

@@ -60,7 +60,8 @@ pub(crate) async fn give(
     let is_correct = label.as_ref().map(|label| label.is_correct);
     let feedback = FeedbackRecord {
         request_id,
-        deployment_id: request.deployment_id,
+        // A pinned request met no arm: it says nothing of what a version does with the traffic that it is given.
+        deployment_id: request.deployment_id.filter(|_| request.arm.is_some()),
         version: request.version,
         requested_at: request.requested_at,
         label,

@@ -233,7 +233,7 @@ async fn run(
     deadline: Option<Instant>,
 ) -> Result<(Prediction, Option<ShadowCopy>), PredictError> {
     let (inference, copy) = infer(context, chosen, shadow, inputs, deadline).await?;
-    Ok((prediction(&chosen.resolved.slot, inference.outputs)?, copy))
+    Ok((prediction(chosen, inference.outputs)?, copy))
 }
 
 /// The outputs, and what they took, counted.
@@ -245,7 +245,7 @@ async fn infer(
     deadline: Option<Instant>,
 ) -> Result<(Inference, Option<ShadowCopy>), PredictError> {
     let started = Instant::now();
-    let options = InferOptions { deadline, ..InferOptions::default() };
+    let options = InferOptions { deadline, standing: chosen.resolved.standing(), ..InferOptions::default() };
     let n_rows = inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
     let for_shadow = shadow.map(|shadow| (shadow, inputs.clone()));
     let outcome = context.server.infer_with(&chosen.resolved.slot, inputs, options).await;
@@ -265,9 +265,10 @@ async fn infer(
 }
 
 /// A model that answers NaN has failed its caller, and is judged by that.
-fn prediction(slot: &Slot, outputs: Vec<NamedTensor>) -> Result<Prediction, PredictError> {
+fn prediction(chosen: &Chosen, outputs: Vec<NamedTensor>) -> Result<Prediction, PredictError> {
+    let slot = &chosen.resolved.slot;
     Prediction::new(outputs, slot.signature()).map_err(|fault| {
-        slot.report_unusable();
+        slot.report_unusable(chosen.resolved.standing());
         fault.into()
     })
 }
@@ -287,7 +288,7 @@ pub(crate) async fn run_batch(
         let (inference, copied) = infer(context, chosen, shadow.take(), stacked, None).await?;
         copy = copied;
         if let Some(rows) = split(&inference.outputs, instances.len()) {
-            let predictions = rows.into_iter().map(|row| prediction(slot, row));
+            let predictions = rows.into_iter().map(|row| prediction(chosen, row));
             return Ok((predictions.collect::<Result<_, _>>()?, copy));
         }
     }
@@ -367,7 +368,7 @@ pub(crate) fn account(context: &Context, target: &Target, chosen: Option<&Chosen
         version: resolved.map(|resolved| resolved.slot.number().clone()),
         environment: Some(target.environment),
         deployment_id: resolved.map(|resolved| resolved.deployment_id.clone()),
-        arm: resolved.and_then(|resolved| u32::try_from(resolved.arm).ok()),
+        arm: resolved.and_then(|resolved| u32::try_from(resolved.arm?).ok()),
         features: answer.features,
         prediction: answer.prediction,
         confidence: answer.confidence,

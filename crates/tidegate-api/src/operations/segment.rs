@@ -72,7 +72,7 @@ pub(crate) async fn segment_image(
     let permit = slots.try_acquire_owned().map_err(|_| SegmentImageError::Busy)?;
     let shadow = chosen.resolved.shadow.clone();
     let sample = shadow.map(|shadow| TileSample::new(shadow, query.request_id.clone()));
-    let (runner, guard) = TileRunner::new(Arc::clone(&context.server), slot);
+    let (runner, guard) = TileRunner::new(Arc::clone(&context.server), slot, chosen.resolved.standing());
     let runner = runner.with_sample(sample);
     let runtime = context.server.runtime();
     let job = Job {

@@ -132,14 +132,16 @@ fn accuracy(baseline: &ArmSummary, candidate: &ArmSummary, threshold: f64, level
     comparison.judge(|| chi_square(from, to))
 }
 
-/// One for each output that either version has.
+/// One for each output that both versions have. Until both have predicted, one for each that is known.
 fn drifts(
     baseline: &Predictions,
     candidate: &Predictions,
     threshold: f64,
     levels: Levels,
 ) -> Vec<MetricVerdict> {
-    let names: BTreeSet<&String> = baseline.outputs.keys().chain(candidate.outputs.keys()).collect();
+    let (ours, theirs): (BTreeSet<&String>, BTreeSet<&String>) =
+        (baseline.outputs.keys().collect(), candidate.outputs.keys().collect());
+    let names = if ours.is_empty() || theirs.is_empty() { &ours | &theirs } else { &ours & &theirs };
     let levels = levels.split(names.len());
     let of =
         |predictions: &Predictions, name: &String| predictions.outputs.get(name).cloned().unwrap_or_default();

@@ -18,7 +18,7 @@ use super::evidence::needed;
 use super::means::BURN_IN;
 
 /// The score of two distributions that have nothing in common.
-pub(crate) const MOST: f64 = 8.0;
+pub const MOST: f64 = 8.0;
 
 /// Bins, where what is predicted does not come in lumps: the customary number is ten.
 const MOST_BINS: usize = 8;

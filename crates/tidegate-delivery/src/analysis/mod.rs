@@ -36,6 +36,7 @@ mod shadow;
 
 pub use ab::compare_ab;
 pub use custom::{CustomThreshold, Worse};
+pub use drift::MOST as MOST_DRIFT;
 pub use fixed_horizon::FixedHorizon;
 pub use metric::MetricVerdict;
 pub use shadow::{ShadowConfig, compare_shadow};

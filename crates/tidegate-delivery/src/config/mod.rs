@@ -243,7 +243,7 @@ mod tests {
             ),
             (json!({"rollbackThresholds": {"latency": 2}}), "strategyConfig.rollbackThresholds.latency"),
             (
-                json!({"rollbackThresholds": {"driftScore": 0.3}}),
+                json!({"rollbackThresholds": {"driftScore": 8.5}}),
                 "strategyConfig.rollbackThresholds.driftScore",
             ),
             (json!({"rollbackThresholds": 5}), "strategyConfig.rollbackThresholds"),

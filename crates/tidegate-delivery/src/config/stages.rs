@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::reader::Reader;
-use crate::analysis::Thresholds;
+use crate::analysis::{MOST_DRIFT, Thresholds};
 
 /// The stages that every strategy shares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,19 @@ pub(super) const KEEP_PREVIOUS: &str = "keepPreviousDuration";
 impl Stages {
     /// `keep_key`: what the strategy calls the time for which the previous version stays.
     pub(super) fn read(reader: &mut Reader<'_>, keep_key: &'static str) -> Self {
+        Self::default().overridden(reader, keep_key)
+    }
+
+    /// The same defaults for versions that may predict otherwise.
+    pub(super) fn without_drift() -> Self {
         let mut stages = Self::default();
+        stages.thresholds.drift_score = MOST_DRIFT;
+        stages
+    }
+
+    /// With what the configuration says instead.
+    pub(super) fn overridden(self, reader: &mut Reader<'_>, keep_key: &'static str) -> Self {
+        let mut stages = self;
         if let Some(samples) = reader.count("smokeTestSamples", 0, MAX_SMOKE_TEST_SAMPLES) {
             stages.smoke_test_samples = u32::try_from(samples).unwrap_or(u32::MAX);
         }
@@ -77,6 +89,7 @@ impl Stages {
                 "accuracyDrop": self.thresholds.accuracy_drop,
                 "latencyIncrease": self.thresholds.latency_increase,
                 "errorRateIncrease": self.thresholds.error_rate_increase,
+                "driftScore": self.thresholds.drift_score,
                 "customMetrics": self.thresholds.custom,
             },
         })
@@ -93,6 +106,9 @@ fn read_thresholds(reader: &mut Reader<'_>, thresholds: &mut Thresholds) {
     if let Some(increase) = reader.number("errorRateIncrease", 0.0, 1.0) {
         thresholds.error_rate_increase = increase;
     }
+    if let Some(score) = reader.number("driftScore", 0.0, MOST_DRIFT) {
+        thresholds.drift_score = score;
+    }
     if let Some(custom) = reader.get("customMetrics") {
         match serde_json::from_value(custom.clone()) {
             Ok(custom) => thresholds.custom = custom,
@@ -100,8 +116,5 @@ fn read_thresholds(reader: &mut Reader<'_>, thresholds: &mut Thresholds) {
                 reader.fault("customMetrics", format!("{error}; write {{\"iou\": {{\"drop\": 0.05}}}}"))
             }
         }
-    }
-    if reader.get("driftScore").is_some() {
-        reader.fault("driftScore", "drift is not judged in this release; leave it out");
     }
 }

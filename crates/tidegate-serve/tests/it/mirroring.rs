@@ -70,7 +70,7 @@ async fn copies_are_compared_and_what_the_candidate_fails_is_counted() {
     assert!((summary.largest_difference - 0.5).abs() < 1e-9, "{summary:?}");
     assert_eq!(summary.running_latency.count(), 3, "after warming up");
     assert_eq!(summary.candidate_latency.count(), 3);
-    assert_eq!(world.shadow.tally().requests, 0, "nobody was sent these answers");
+    assert_eq!(world.shadow.n_answered(), 0, "nobody was sent these answers");
 }
 
 #[tokio::test]

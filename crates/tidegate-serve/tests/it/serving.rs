@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_serve::{InferError, LoadError, RunError, Server, SlotState};
+use tidegate_serve::{InferError, InferOptions, LoadError, RunError, Server, SlotState, Standing};
 
 use crate::fake::FakeRuntime;
 use crate::support::{
@@ -91,6 +91,23 @@ async fn loading_a_version_does_not_hold_up_those_that_serve() {
     fake.loads.set_open(true);
     assert_eq!(loading.await.unwrap().version_id(), &version_id(2));
     wait_until("a version that nobody keeps is freed", || server.slot(&version_id(2)).is_none());
+}
+
+#[tokio::test]
+async fn what_somebody_chose_to_send_is_counted_and_is_no_evidence() {
+    let server = Server::new(FakeRuntime::new(), one_worker(8));
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    for (value, standing) in [(1.0, Standing::Evidence), (2.0, Standing::Apart), (1.0, Standing::Evidence)] {
+        let options = InferOptions { standing, ..InferOptions::default() };
+        server.infer_with(&slot, inputs(value), options).await.unwrap();
+    }
+    slot.report_unusable(Standing::Apart);
+    assert_eq!((slot.n_answered(), slot.n_failed()), (3, 1));
+    let arm = slot.tally().arm;
+    assert_eq!((arm.requests, arm.failures), (2, 0));
+    let predicted: Vec<_> =
+        arm.predictions.outputs.values().map(|histogram| histogram.occupied().count()).collect();
+    assert_eq!(predicted, [1], "both had the same answer");
 }
 
 #[tokio::test]

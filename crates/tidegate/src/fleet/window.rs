@@ -40,7 +40,7 @@ pub struct Window {
 
 #[derive(Clone, Debug)]
 enum Start {
-    From(Tally),
+    From(Box<Tally>),
     WithReportAfter(u64),
 }
 
@@ -54,7 +54,7 @@ pub fn total(counted: &[Counted]) -> Tally {
 impl Window {
     pub fn open(counted: &[Counted]) -> Self {
         let start = |counted: &Counted| match counted.seen {
-            Seen::Now => Start::From(counted.tally.clone()),
+            Seen::Now => Start::From(Box::new(counted.tally.clone())),
             Seen::Report(revision) => Start::WithReportAfter(revision),
         };
         Self { starts: counted.iter().map(|counted| (counted.life.clone(), start(counted))).collect() }
@@ -65,11 +65,11 @@ impl Window {
         let mut total = Tally::default();
         for Counted { life, tally, seen } in counted {
             // A life that was not there is younger than the window.
-            let start = self.starts.entry(life.clone()).or_insert_with(|| Start::From(Tally::default()));
+            let start = self.starts.entry(life.clone()).or_insert_with(|| Start::From(Box::default()));
             match start {
                 Start::From(earlier) => total.merge(&tally.since(earlier)),
                 Start::WithReportAfter(old) if matches!(seen, Seen::Report(revision) if revision <= old) => {}
-                Start::WithReportAfter(_) => *start = Start::From(tally.clone()),
+                Start::WithReportAfter(_) => *start = Start::From(Box::new(tally.clone())),
             }
         }
         total
@@ -78,17 +78,20 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::ArmSummary;
+
     use super::*;
 
     fn counted(replica: &str, number: u64, requests: u64, seen: Seen) -> Counted {
-        let mut tally = Tally { requests, failures: requests / 10, ..Tally::default() };
-        (tally.failures..requests).for_each(|_| tally.latency.record(1_000));
+        let mut arm = ArmSummary { requests, failures: requests / 10, ..ArmSummary::default() };
+        (arm.failures..requests).for_each(|_| arm.latency.record(1_000));
+        let tally = Tally { arm, ..Tally::default() };
         Counted { life: Life { replica: ReplicaId::new(replica), number }, tally, seen }
     }
 
     #[track_caller]
     fn check(window: &mut Window, counts: &[Counted], expected: u64) {
-        let total = window.count(counts);
+        let total = window.count(counts).arm;
         assert_eq!(total.requests, expected);
         assert_eq!(total.latency.count(), total.requests - total.failures, "all of it is added up");
     }

@@ -16,7 +16,9 @@ pub async fn start(api: &Api, strategy: &str, version: &str, config: Value) -> S
         config.as_object_mut().unwrap().entry(key).or_insert(value);
     }
     let limits = config.as_object_mut().unwrap().entry("rollbackThresholds").or_insert(json!({}));
-    limits.as_object_mut().unwrap().entry("latencyIncrease").or_insert(json!(1000));
+    let limits = limits.as_object_mut().unwrap();
+    limits.entry("latencyIncrease").or_insert(json!(1000));
+    limits.entry("driftScore").or_insert(json!(8));
     let body = json!({"modelId": MODEL, "version": version, "strategy": strategy, "strategyConfig": config});
     let created = api.post("/api/v1/deployments", &body).await.expect(202);
     format!("/api/v1/deployments/{}", created["deploymentId"].as_str().unwrap())
@@ -146,4 +148,26 @@ async fn feedback_after_the_switch_brings_blue_back() {
     let (rolled_back, _) = tell_until(api, &path, truth, is_rolled_back).await;
     assert!(rolled_back["errorMessage"].as_str().unwrap().contains("accuracy"), "{rolled_back}");
     assert_eq!(answered_version(api).await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_predicts_otherwise_is_caught_without_ground_truth() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let api = &server.api;
+    register_versions(api, &[1, 2]).await;
+    // The same model again predicts alike, and may take over.
+    api.register(MODEL, "1.1.0", "model.onnx", fixture("version-1.onnx")).await.expect(201);
+    api.deploy(MODEL, "1.0.0").await;
+    let load = Load::start(api, 2);
+    let config = || {
+        let limits = json!({"driftScore": 0.3, "errorRateIncrease": 0.1});
+        json!({"steps": [50], "minimumSamples": 100, "rollbackThresholds": limits})
+    };
+    let alike = start(api, "Canary", "1.1.0", config()).await;
+    api.wait_for(&alike, |answer| answer.body["status"] == "Active").await;
+    let otherwise = start(api, "Canary", "2.0.0", config()).await;
+    let ended = api.wait_for(&otherwise, |answer| is_rolled_back(&answer.body)).await.body;
+    assert!(ended["errorMessage"].as_str().unwrap().contains("drift of `y`"), "{ended}");
+    load.finish().await;
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_core::{ModelType, NamedTensor, Version};
 use tidegate_delivery::Score;
 use tidegate_geo::{ModelItem, SegmentOptions, segment};
-use tidegate_serve::{Inference, Server, Slot};
+use tidegate_serve::{Inference, Server, Slot, Standing};
 
 use super::compare::{Comparison, Tally};
 use super::overlap::Overlap;
@@ -161,8 +161,11 @@ impl Trial {
 
     async fn run_scene(&mut self, scene: Scene) -> Result<(), String> {
         let item = Arc::clone(self.subject.item.as_ref().ok_or("there is no STAC-MLM item")?);
-        let (runner, guard) =
-            TileRunner::new(Arc::clone(&self.subject.server), Arc::clone(&self.subject.slot));
+        let (runner, guard) = TileRunner::new(
+            Arc::clone(&self.subject.server),
+            Arc::clone(&self.subject.slot),
+            Standing::Apart,
+        );
         let (mut kept, mut kept_bytes) = (std::mem::take(&mut self.kept), self.kept_bytes);
         let work = tokio::task::spawn_blocking(move || {
             let labelled = scene.read(&item).map_err(|fault| fault.to_string())?;

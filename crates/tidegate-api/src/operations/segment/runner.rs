@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::{NamedTensor, Tensor};
 use tidegate_geo::RunFault;
-use tidegate_serve::{InferError, InferOptions, Inference, Priority, Server, Slot};
+use tidegate_serve::{InferError, InferOptions, Inference, Priority, Server, Slot, Standing};
 
 use crate::operations::shadow::TileSample;
 
@@ -14,6 +14,7 @@ use crate::operations::shadow::TileSample;
 pub(crate) struct TileRunner {
     server: Arc<Server>,
     slot: Arc<Slot>,
+    standing: Standing,
     runtime: tokio::runtime::Handle,
     caller_left: Arc<AtomicBool>,
     /// For the shadow, where there is one.
@@ -31,11 +32,11 @@ impl Drop for CallerGuard {
 
 impl TileRunner {
     /// To be called within the Tokio runtime that the tiles are to be run by.
-    pub(crate) fn new(server: Arc<Server>, slot: Arc<Slot>) -> (Self, CallerGuard) {
+    pub(crate) fn new(server: Arc<Server>, slot: Arc<Slot>, standing: Standing) -> (Self, CallerGuard) {
         let caller_left = Arc::new(AtomicBool::new(false));
         let guard = CallerGuard(Arc::clone(&caller_left));
         let runtime = tokio::runtime::Handle::current();
-        (Self { server, slot, runtime, caller_left, sample: None }, guard)
+        (Self { server, slot, standing, runtime, caller_left, sample: None }, guard)
     }
 
     /// Offers each tile and its answer to the sample.
@@ -62,8 +63,9 @@ impl TileRunner {
     }
 
     pub(crate) fn run(&self, inputs: Vec<NamedTensor>) -> Result<Tensor, RunFault> {
+        let options = InferOptions { standing: self.standing, ..InferOptions::default() };
         let for_shadow = self.sample.as_ref().map(|sample| (sample, inputs.clone()));
-        let inference = self.wait_for(self.server.infer(&self.slot, inputs))?;
+        let inference = self.wait_for(self.server.infer_with(&self.slot, inputs, options))?;
         if let Some((sample, inputs)) = for_shadow {
             sample.lock().unwrap_or_else(PoisonError::into_inner).offer(inputs, &inference);
         }
@@ -106,14 +108,15 @@ pub(crate) async fn infer_behind_callers(
     inputs: &[NamedTensor],
 ) -> Result<Inference, InferError> {
     let deadline = Instant::now() + BACKGROUND_PATIENCE + PATIENCE_RUNS * slot.warm_latency();
-    let mut options = InferOptions { deadline: Some(deadline), priority: Priority::Background };
+    let patient = InferOptions { standing: Standing::Apart, ..InferOptions::default() };
+    let mut options = InferOptions { deadline: Some(deadline), priority: Priority::Background, ..patient };
     loop {
         match server.infer_with(slot, inputs.to_vec(), options).await {
-            Err(InferError::DeadlineExceeded) => options = InferOptions::default(),
+            Err(InferError::DeadlineExceeded) => options = patient,
             Err(InferError::Overloaded { .. }) => {
                 tokio::time::sleep(OVERLOAD_PAUSE).await;
                 if Instant::now() >= deadline {
-                    options = InferOptions::default();
+                    options = patient;
                 }
             }
             other => return other,

@@ -1,9 +1,11 @@
 //! The watch after the switch: the candidate has all traffic, the previous version is warm and answers nobody.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{Stepper, evidence_of};
-use crate::analysis::{ArmSummary, LatencyHistogram, Verdict, analyse};
+use crate::analysis::{ArmSummary, MOST_DRIFT, Thresholds, Verdict, analyse};
 use crate::rollout::Phase;
 
 /// Where the previous version has answered nobody, the candidate is measured against one that has never failed.
@@ -27,16 +29,25 @@ impl Stepper {
     }
 
     /// Rolls back on evidence. There is no other version in the same minutes any more, so only what holds still over
-    /// minutes is compared with what the previous one did before: failures and right answers, not latency.
+    /// minutes is compared with what the previous one did before: failures and right answers.
     pub(super) fn observed(&mut self, candidate: &ArmSummary, mut previous: ArmSummary) {
-        previous.latency = LatencyHistogram::default();
         if previous.requests == 0 {
             previous.requests = NEVER_FAILED;
         }
-        let analysis = analyse(&previous, candidate, &self.stages().thresholds);
+        let analysis = analyse(&previous, candidate, &lasting(&self.stages().thresholds));
         if analysis.verdict == Verdict::Fail {
             let cause = format!("the new version is worse than the one before: {}", analysis.summary);
             self.roll_back(cause, evidence_of(&analysis));
         }
+    }
+}
+
+/// Without what moves with the hour: load makes latency, and the world makes predictions and whatever users measure.
+fn lasting(thresholds: &Thresholds) -> Thresholds {
+    Thresholds {
+        latency_increase: f64::INFINITY,
+        drift_score: MOST_DRIFT,
+        custom: BTreeMap::new(),
+        ..thresholds.clone()
     }
 }

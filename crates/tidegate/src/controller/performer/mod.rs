@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_core::{DeploymentId, Environment, ModelId, VersionId};
 use tidegate_delivery::{Outcome, Work};
-use tidegate_serve::{InferError, Server, Slot, probe};
+use tidegate_serve::{InferError, InferOptions, Server, Slot, Standing, probe};
 use tidegate_store::{ArtifactStore, Store};
 
 use super::hands::{Hands, Job, Reports};
@@ -151,7 +151,8 @@ impl Performer {
     async fn predict_probe(&self, slot: &Arc<Slot>, seed: u64) -> Result<(), String> {
         loop {
             let inputs = probe::probe_inputs(slot.signature(), seed);
-            match self.server.infer(slot, inputs).await {
+            let options = InferOptions { standing: Standing::Apart, ..InferOptions::default() };
+            match self.server.infer_with(slot, inputs, options).await {
                 Ok(inference) => return probe::check_outputs(slot.signature(), &inference.outputs),
                 Err(InferError::Overloaded { .. }) => tokio::time::sleep(OVERLOAD_PAUSE).await,
                 Err(error) => return Err(error.to_string()),

@@ -237,8 +237,7 @@ impl Counting {
 
 fn summary(tally: Tally, feedback: Option<&FeedbackSummary>) -> ArmSummary {
     let FeedbackSummary { labelled, correct, metrics } = feedback.cloned().unwrap_or_default();
-    let Tally { requests, failures, latency, .. } = tally;
-    ArmSummary { requests, failures, latency, labelled, correct, metrics, ..ArmSummary::default() }
+    ArmSummary { labelled, correct, metrics, ..tally.arm }
 }
 
 /// Reports again and again. Where the database cannot be read, the next look is soon.
