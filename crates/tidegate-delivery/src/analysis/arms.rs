@@ -179,6 +179,7 @@ fn drift_of(
     };
     MetricVerdict {
         metric: format!("drift:{output}"),
+        subject: format!("drift of `{output}`"),
         verdict,
         baseline: None,
         candidate: drift.map(|drift| drift.score),

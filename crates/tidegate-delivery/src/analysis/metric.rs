@@ -12,6 +12,8 @@ pub struct MetricVerdict {
     /// `errorRate`, `latencyP50`, `latencyP95`, `accuracy`, `drift:<output>`, `predictionDifference`, or the name of a user's
     /// metric.
     pub metric: String,
+    /// What people call it: `error rate`, `median latency`.
+    pub subject: String,
     pub verdict: Verdict,
     /// The running version's value: a share from 0 to 1, milliseconds, or in the unit of a user's metric. `None` without
     /// data.
@@ -86,6 +88,7 @@ impl Comparison<'_> {
         };
         MetricVerdict {
             metric: self.metric.to_owned(),
+            subject: self.subject.to_owned(),
             verdict,
             baseline: self.values.0,
             candidate: self.values.1,

@@ -114,13 +114,14 @@ pub fn analyse(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thres
 
 /// The verdict on all metrics together, where `missing` says in words what must still arrive before a candidate may pass.
 fn conclude(metrics: Vec<MetricVerdict>, missing: Vec<String>) -> Analysis {
-    let with = |verdict| metrics.iter().filter(move |metric| metric.verdict == verdict);
-    let (verdict, reasons): (_, Vec<String>) = if with(Verdict::Fail).next().is_some() {
-        (Verdict::Fail, with(Verdict::Fail).map(|metric| metric.message.clone()).collect())
-    } else if missing.is_empty() && !metrics.is_empty() && with(Verdict::Inconclusive).next().is_none() {
-        (Verdict::Pass, with(Verdict::Pass).map(|metric| metric.message.clone()).collect())
+    let with = |verdict| metrics.iter().filter(|metric| metric.verdict == verdict).collect::<Vec<_>>();
+    let (failed, undecided) = (with(Verdict::Fail), with(Verdict::Inconclusive));
+    let (verdict, reasons) = if !failed.is_empty() {
+        (Verdict::Fail, failed.iter().map(|metric| metric.message.clone()).collect())
+    } else if missing.is_empty() && !metrics.is_empty() && undecided.is_empty() {
+        (Verdict::Pass, in_brief(&with(Verdict::Pass), "shown to be within their limits"))
     } else {
-        let undecided = with(Verdict::Inconclusive).map(|metric| metric.message.clone());
+        let undecided = in_brief(&undecided, "not known well enough yet");
         (Verdict::Inconclusive, missing.into_iter().chain(undecided).collect())
     };
     let summary = match reasons.is_empty() {
@@ -128,6 +129,16 @@ fn conclude(metrics: Vec<MetricVerdict>, missing: Vec<String>) -> Analysis {
         false => reasons.join("; "),
     };
     Analysis { verdict, metrics, summary }
+}
+
+/// One or two metrics in full; more by name, with what they have in common.
+fn in_brief(metrics: &[&MetricVerdict], finding: &str) -> Vec<String> {
+    if metrics.len() <= 2 {
+        return metrics.iter().map(|metric| metric.message.clone()).collect();
+    }
+    let subjects: Vec<_> = metrics.iter().map(|metric| metric.subject.as_str()).collect();
+    let most = metrics.iter().map(|metric| metric.samples).max().unwrap_or(0);
+    vec![format!("{}: {finding} ({most} samples)", subjects.join(", "))]
 }
 
 fn missing(baseline: &ArmSummary, candidate: &ArmSummary, thresholds: &Thresholds) -> Vec<String> {

@@ -82,7 +82,7 @@ fn difference(summary: &ShadowSummary, threshold: f64, levels: Levels) -> Metric
     let (n_compared, n_differing) = (summary.n_compared(), summary.differing);
     let share = OneShare {
         metric: "predictionDifference",
-        subject: "predictions differ by",
+        subject: "difference of predictions",
         observations: format!("comparisons, {n_differing} of them not the same"),
         samples: n_compared,
     };
@@ -129,6 +129,7 @@ impl OneShare {
         );
         MetricVerdict {
             metric: self.metric.to_owned(),
+            subject: self.subject.to_owned(),
             verdict,
             baseline: None,
             candidate: seen,
