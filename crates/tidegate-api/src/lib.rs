@@ -38,6 +38,7 @@ pub use control::{CommandError, CreateDeploymentError, DeploymentCommand, Deploy
 pub use error::{ApiError, ErrorBody, ErrorCode, ErrorContent, ErrorDetail};
 pub use extract::ANONYMOUS;
 pub use openapi::openapi;
+pub use operations::agreement::contradictions;
 pub use operations::register::ImportRoot;
 pub use operations::sample::{Sample, SampleError, SampleMisfit, Subject, Trial, TrialError};
 pub use readiness::{Phase, Readiness};

@@ -3,6 +3,7 @@
 //! Knows no axum, no status code and no wire format of any one protocol. Each operation has its own error, which names
 //! the field at fault where the caller is.
 
+pub(crate) mod agreement;
 pub(crate) mod catalogue;
 mod exact;
 pub(crate) mod facts;

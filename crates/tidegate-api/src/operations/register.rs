@@ -26,9 +26,10 @@ use tidegate_core::{
     Artifact, ArtifactFormat, Clock, IdSource, Model, ModelName, SemVer, Sha256Digest, Signature, Timestamp,
     Version, VersionId, VersionStatus,
 };
-use tidegate_serve::Server;
+use tidegate_serve::{LoadError, OnnxDescription, Server, describe_onnx};
 use tidegate_store::{ArtifactError, ArtifactStore, PutError, Store, StoreError};
 
+use super::agreement::contradictions;
 use super::fault::{Fault, listed};
 
 /// What registering needs.
@@ -225,16 +226,29 @@ impl<'a> Upload<'a> {
         let Registrar { artifacts, cache_dir, server, .. } = self.registrar;
         let path = artifacts.local_path(&primary.path, &primary.sha256, cache_dir).await?;
         let server = Arc::clone(server);
-        let inspected = tokio::task::spawn_blocking(move || server.inspect(&path)).await;
+        let inspect = move || -> Result<_, LoadError> { Ok((server.inspect(&path)?, describe_onnx(&path)?)) };
+        let inspected = tokio::task::spawn_blocking(inspect).await;
         let name = &primary.name;
         match inspected {
-            Ok(Ok(signature)) => Ok(Some(signature)),
+            Ok(Ok((signature, described))) => {
+                self.check_item(&described)?;
+                Ok(Some(signature))
+            }
             Ok(Err(fault)) => {
                 let message = format!("`{name}` does not load: {fault}");
                 Err(RegisterError::Unprocessable(vec![Fault::new("artifact", message)]))
             }
             Err(panic) => Err(RegisterError::Inspect { name: name.clone(), reason: panic.to_string() }),
         }
+    }
+
+    /// What the item says of the model, the model is.
+    fn check_item(&self, described: &OnnxDescription) -> Result<(), RegisterError> {
+        let Some(stac) = &self.draft.stac else { return Ok(()) };
+        let faults = contradictions(&stac.item, described, "artifact");
+        let faults: Vec<_> =
+            faults.into_iter().map(|fault| Fault::new(fault.pointer, fault.message)).collect();
+        if faults.is_empty() { Ok(()) } else { Err(RegisterError::Unprocessable(faults)) }
     }
 
     fn records(&self, primary: &Artifact, signature: Option<Signature>, now: Timestamp) -> (Model, Version) {

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{App, Part, example, fixture, request};
+use crate::support::{App, Part, example, repository, request};
 
 /// Three versions of a placed model, and one of a model that was registered without an item.
 async fn catalogue() -> App {
@@ -15,6 +15,8 @@ async fn catalogue() -> App {
     ] {
         let mut item = example().0;
         item["id"] = json!("whatever");
+        item["properties"]["mlm:input"][0]["input"]["shape"] = json!([-1, 3, 32, 32]);
+        item["properties"]["mlm:output"][0]["result"]["shape"] = json!([-1, 1, 32, 32]);
         item["bbox"] = json!([west, 0.0, west + 5.0, 5.0]);
         item["properties"]["version"] = json!(number);
         item["properties"]["datetime"] = json!(datetime);
@@ -23,12 +25,16 @@ async fn catalogue() -> App {
             "model": {"href": "./model.onnx", "roles": ["mlm:model"], "mlm:artifact_type": "onnx"},
             "paper": {"href": "https://example.org/model.onnx", "roles": ["data"]},
         });
-        let parts = [Part::text("stac", &item), Part::file("model.onnx", fixture("linear.onnx"))];
+        let parts = [Part::text("stac", &item), Part::file("model.onnx", segmenter())];
         let reply = app.post_form("/api/v1/models", &parts).await;
         assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
     }
     app.register("plain", "0.1.0-rc.1", "linear.onnx").await;
     app
+}
+
+fn segmenter() -> Vec<u8> {
+    std::fs::read(repository().join("fixtures/segment/binary.onnx")).unwrap()
 }
 
 fn ids(page: &Value) -> Vec<&str> {
@@ -79,7 +85,7 @@ async fn a_client_finds_everything_from_the_landing_page() {
         "elsewhere stays elsewhere"
     );
     let model = item["assets"]["model"]["href"].as_str().unwrap().strip_prefix("http://localhost").unwrap();
-    assert_eq!(app.get(model).await.body, fixture("linear.onnx"));
+    assert_eq!(app.get(model).await.body, segmenter());
 
     let plain = app.get("/stac/collections/plain/items/plain-0.1.0-rc.1").await.json();
     assert_eq!((&plain["geometry"], plain.get("bbox")), (&Value::Null, None));

@@ -141,6 +141,27 @@ async fn files_that_differ_from_the_item_are_named_by_pointer() {
 }
 
 #[tokio::test]
+async fn an_item_that_contradicts_its_model_is_refused_where_it_does() {
+    let app = App::start().await;
+    let cases = [
+        ("/properties/mlm:input/0/input/shape", json!([-1, 3, 512, 512])),
+        ("/properties/mlm:input/0/input/data_type", json!("uint8")),
+        ("/properties/mlm:output/0/result/shape", json!([-1, 2, 256, 256])),
+        // The model ends in its own sigmoid.
+        (
+            "/properties/mlm:output/0/post_processing_function",
+            json!({"format": "python", "expression": "torch.sigmoid"}),
+        ),
+    ];
+    for (pointer, value) in cases {
+        let (mut item, files) = example();
+        *item.pointer_mut(pointer).unwrap() = value;
+        let parts: Vec<_> = [Part::text("stac", &item)].into_iter().chain(files).collect();
+        check(&app, &parts, 422, "UNPROCESSABLE_ARTIFACT", pointer).await;
+    }
+}
+
+#[tokio::test]
 async fn an_artifact_path_outside_the_roots_is_refused_alike_whether_it_exists() {
     let app = App::start().await;
     let import = app.folder.path().join("import");

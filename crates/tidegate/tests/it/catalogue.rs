@@ -15,6 +15,9 @@ async fn pystac_client_lists_and_searches_the_models() {
     let mut item =
         json_of(&std::fs::read(repository().join("examples/refugee-camp/stac_item.json")).unwrap());
     item["properties"]["mlm:name"] = json!("placed");
+    item["properties"]["mlm:input"][0]["input"]["shape"] = json!([-1, 3, 32, 32]);
+    item["properties"]["mlm:output"][0]["result"]["shape"] = json!([-1, 1, 32, 32]);
+    let segmenter = std::fs::read(repository().join("fixtures/segment/binary.onnx")).unwrap();
     item["bbox"] = json!([85.51, 27.62, 85.53, 27.64]);
     item["assets"] =
         json!({"model": {"href": "./model.onnx", "roles": ["mlm:model"], "mlm:artifact_type": "onnx"}});
@@ -23,7 +26,7 @@ async fn pystac_client_lists_and_searches_the_models() {
         item["properties"]["datetime"] = json!(datetime);
         let form = Form::new()
             .part("stac", Part::text(item.to_string()).mime_str("application/json").unwrap())
-            .part("artifact", Part::bytes(fixture("linear.onnx")).file_name("model.onnx"));
+            .part("artifact", Part::bytes(segmenter.clone()).file_name("model.onnx"));
         server.api.post_form("/api/v1/models", form).await.expect(201);
     }
     server.api.register("plain", "3.0.0", "model.onnx", fixture("linear.onnx")).await.expect(201);

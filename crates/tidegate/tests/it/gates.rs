@@ -27,7 +27,7 @@ async fn validated(api: &Api, body: &Value) -> Value {
     let path = format!("/api/v1/deployments/{}", created["deploymentId"].as_str().unwrap());
     let is_over = |answer: &Answer| {
         let status = answer.body["status"].as_str().unwrap_or_default();
-        status == "Failed" || answer.body["trafficPercentage"] == json!(100)
+        ["Failed", "Active", "RolledBack"].contains(&status)
     };
     api.wait_for(&path, is_over).await.body
 }
