@@ -1,10 +1,11 @@
 //! One more pass over the finished mask: how much of each class there is, its polygons, and the mask made small.
 
 use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::checkpoint::Finished;
 use super::cog::{self, TileRows};
-use super::trace::{Traced, Tracer};
+use super::trace::{Traced, Tracer, equal_runs};
 use super::vectors::{self, Feature, VectorSink};
 use super::{SceneJob, ground};
 use crate::outputs;
@@ -46,18 +47,26 @@ impl Survey<'_> {
                 }
             }
         };
-        let mut masks = TileRows::open(&self.workshop.mask(), width, height)?;
-        let mut confidences = TileRows::open(&self.workshop.confidence(), width, height)?;
-        while let (Some(mask), Some(confidence)) = (masks.next::<u8>(1)?, confidences.next::<u8>(1)?) {
-            let (mask, confidence) = (&mask[0], &confidence[0]);
-            mask.iter().for_each(|class| surveyed.class_pixels[usize::from(*class)] += 1);
-            if let Some(tracer) = &mut tracer {
-                for (classes, confidences) in mask.chunks_exact(width).zip(confidence.chunks_exact(width)) {
-                    tracer.row(classes, confidences, &mut closed);
+        let masks = TileRows::open(&self.workshop.mask(), width, height)?;
+        let confidences = TileRows::open(&self.workshop.confidence(), width, height)?;
+        std::thread::scope(|scope| {
+            // Decompressing takes about as long as tracing, so each has its thread; one row of tiles waits in between.
+            let (sender, rows) = sync_channel(1);
+            let reader = scope.spawn(move || read(masks, confidences, &sender));
+            for (mask, confidence) in rows {
+                for run in equal_runs(&mask) {
+                    surveyed.class_pixels[usize::from(mask[run.start])] += run.len() as u64;
                 }
+                if let Some(tracer) = &mut tracer {
+                    for (classes, confidences) in mask.chunks_exact(width).zip(confidence.chunks_exact(width))
+                    {
+                        tracer.row(classes, confidences, &mut closed);
+                    }
+                }
+                surveyed.thumbnail.extend(shrunk(mask, width, ground::shrink(width, height)));
             }
-            surveyed.thumbnail.extend(shrunk(mask.clone(), width, ground::shrink(width, height)));
-        }
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         if let Some(tracer) = &mut tracer {
             tracer.finish(&mut closed);
         }
@@ -81,6 +90,20 @@ impl Survey<'_> {
         let formats = self.job.options.vectors.iter();
         formats.map(|format| format.create(&self.workshop.file(format.file_name()), &layer)).collect()
     }
+}
+
+/// Rows of tiles of the mask, and what goes with them.
+type Rows = (Vec<u8>, Vec<u8>);
+
+/// Reads all rows, until nobody wants them.
+fn read(mut masks: TileRows, mut confidences: TileRows, rows: &SyncSender<Rows>) -> io::Result<()> {
+    while let (Some(mask), Some(confidence)) = (masks.next::<u8>(1)?, confidences.next::<u8>(1)?) {
+        let [mask, confidence] = [mask, confidence].map(|mut bands| bands.swap_remove(0));
+        if rows.send((mask, confidence)).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn shrunk(mut rows: Vec<u8>, mut width: usize, shrink: usize) -> Vec<u8> {

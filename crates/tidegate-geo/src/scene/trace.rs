@@ -5,6 +5,7 @@
 //! their own, and where a ring would touch itself it is parted there, so that every polygon is valid by OGC 06-103r4.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use crate::segment::NODATA;
 
@@ -35,6 +36,25 @@ pub(crate) struct Tracer {
     fragments: Fragments,
     /// The open ends that hang on the vertical edge left of each column: of the pixel left of it and of the one right.
     hanging: Vec<Ends>,
+    /// Columns where a run begins or ends, in the row above or in this one: only there are corners.
+    bounds: Vec<usize>,
+}
+
+/// Stretches of a row that are all of one value, from the left.
+pub(super) fn equal_runs(row: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    /// Compared at once: most of a mask is alike for long.
+    const STEP: usize = 32;
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let value = *row.get(start)?;
+        let is_alike = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & (*byte == value));
+        let mut end = start;
+        while row.get(end..end + STEP).is_some_and(is_alike) {
+            end += STEP;
+        }
+        end += row[end..].iter().take_while(|byte| **byte == value).count();
+        Some(std::mem::replace(&mut start, end)..end)
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -59,13 +79,14 @@ impl Tracer {
             shapes: Shapes::default(),
             fragments: Fragments::default(),
             hanging: vec![[None, None]; width + 1],
+            bounds: Vec::new(),
         }
     }
 
     /// Takes the next row; gives the polygons that it closes.
     pub fn row(&mut self, classes: &[u8], confidences: &[u8], closed: &mut dyn FnMut(Traced)) {
         let runs = self.label(classes, confidences);
-        self.connect();
+        self.connect(&runs);
         self.close(closed);
         self.row += 1;
         std::mem::swap(&mut self.above, &mut self.current);
@@ -85,11 +106,8 @@ impl Tracer {
     fn label(&mut self, classes: &[u8], confidences: &[u8]) -> Vec<Run> {
         let mut runs = Vec::new();
         let mut touching = 0;
-        let mut start = 0;
-        while start < self.width {
+        for Range { start, end } in equal_runs(classes) {
             let class = classes[start];
-            let length = classes[start..].iter().position(|other| *other != class);
-            let end = length.map_or(self.width, |length| start + length);
             if !self.is_background[usize::from(class)] {
                 while self.runs_above.get(touching).is_some_and(|above| above.end <= start) {
                     touching += 1;
@@ -111,7 +129,6 @@ impl Tracer {
                     confidences[start..end].iter().map(|value| u64::from(*value)).sum::<u64>();
                 runs.push(Run { start, end, class, label });
             }
-            start = end;
         }
         // Joining may have changed what an earlier run is called.
         for run in runs.iter_mut().chain(&mut self.runs_above) {
@@ -128,10 +145,15 @@ impl Tracer {
     }
 
     /// Walks along the corners between the row above and this one.
-    fn connect(&mut self) {
+    fn connect(&mut self, runs: &[Run]) {
+        let mut bounds = std::mem::take(&mut self.bounds);
+        bounds.clear();
+        bounds.extend(self.runs_above.iter().chain(runs).flat_map(|run| [run.start, run.end]));
+        bounds.sort_unstable();
+        bounds.dedup();
         // The open ends on the edge left of the corner: of the pixel above it and of the one below.
         let mut along: Ends = [None, None];
-        for column in 0..=self.width {
+        for &column in &bounds {
             let (a, b) = (self.above[column], self.above[column + 1]);
             let (c, d) = (self.current[column], self.current[column + 1]);
             // No edge, or a straight one: whatever comes along it goes on.
@@ -142,6 +164,7 @@ impl Tracer {
             let corner = Corner4 { clockwise: [a, b, d, c], at: (column as u32, self.row) };
             (along, self.hanging[column]) = self.turn(&corner, up, along);
         }
+        self.bounds = bounds;
     }
 
     /// Connects the edges that meet in a corner, piece by piece. Edges up and left bring open ends; those right and down
