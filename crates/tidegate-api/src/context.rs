@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tidegate_store::InferenceRecord;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::AppState;
 use crate::budget::BodyBudget;
@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) body_budget: BodyBudget,
     /// Whose requests are traced, as clients of the Open Inference Protocol ask for it.
     pub(crate) traces: Traces,
+    /// A request to be answered later was taken in here.
+    pub(crate) async_request_came: Notify,
     shed_log_rows: AtomicU64,
 }
 
@@ -43,6 +45,7 @@ impl Context {
             image_slots: Arc::new(Semaphore::new(image_slots())),
             event_streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started: Instant::now(),
+            async_request_came: Notify::new(),
             shed_log_rows: AtomicU64::new(0),
         }))
     }

@@ -24,6 +24,7 @@ pub enum ErrorCode {
     VersionNotFound,
     DeploymentNotFound,
     RequestNotFound,
+    ResultExpired,
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
@@ -49,6 +50,7 @@ impl ErrorCode {
             | Self::DeploymentNotFound
             | Self::RequestNotFound
             | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::ResultExpired => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -159,17 +161,20 @@ impl ApiError {
         self.cause.as_deref()
     }
 
+    /// What the caller is told.
+    pub(crate) fn content(&self, trace_id: &str, timestamp: Timestamp) -> ErrorContent {
+        ErrorContent {
+            code: self.code,
+            message: self.message.clone(),
+            details: self.details.clone(),
+            trace_id: trace_id.to_owned(),
+            timestamp,
+        }
+    }
+
     /// The response as it goes out.
     pub(crate) fn render(&self, trace_id: &str, timestamp: Timestamp) -> Response {
-        let body = ErrorBody {
-            error: ErrorContent {
-                code: self.code,
-                message: self.message.clone(),
-                details: self.details.clone(),
-                trace_id: trace_id.to_owned(),
-                timestamp,
-            },
-        };
+        let body = ErrorBody { error: self.content(trace_id, timestamp) };
         let mut response = (self.code.status(), axum::Json(body)).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -5,7 +5,7 @@
 //! extracts, makes one domain call and converts; what several protocols share is in `operations`, which knows no axum.
 //! `error` is the one place that maps errors to status codes.
 //!
-//! Start reading at [`router`], then a file of `native` or `oip`.
+//! Start reading at [`application`], then a file of `native` or `oip`.
 
 mod budget;
 mod context;
@@ -37,6 +37,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 pub use control::{CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment};
 pub use error::{ApiError, ErrorBody, ErrorCode, ErrorContent, ErrorDetail};
 pub use extract::ANONYMOUS;
+pub use native::inference::AsyncRunner;
 pub use openapi::openapi;
 pub use operations::agreement::contradictions;
 pub use operations::register::ImportRoot;
@@ -88,6 +89,37 @@ pub struct Settings {
     pub default_strategy: StrategyKind,
     /// Whether the inference log keeps small features and predictions, not only that there was a request.
     pub log_payloads: bool,
+    pub async_requests: AsyncSettings,
+}
+
+/// Of requests that are answered later. They are kept in the database, so each bound is one on its size.
+#[derive(Clone, Debug)]
+pub struct AsyncSettings {
+    /// Of one request's body.
+    pub max_request_bytes: usize,
+    /// Of one prediction, as JSON.
+    pub max_result_bytes: usize,
+    /// Over all processes; more are told to come back.
+    pub max_waiting: u64,
+    /// What could not be run for so long, because its model is not deployed, say, has failed.
+    pub max_wait: SignedDuration,
+    /// How long a result is kept.
+    pub retention: SignedDuration,
+    /// After which another process takes up what one that was killed was at.
+    pub lease: SignedDuration,
+}
+
+impl Default for AsyncSettings {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 1 << 20,
+            max_result_bytes: 16 << 20,
+            max_waiting: 10_000,
+            max_wait: SignedDuration::from_hours(1),
+            retention: SignedDuration::from_hours(24),
+            lease: SignedDuration::from_secs(10),
+        }
+    }
 }
 
 impl Settings {
@@ -104,13 +136,26 @@ impl Settings {
             default_environment: Environment::Production,
             default_strategy: StrategyKind::BlueGreen,
             log_payloads: true,
+            async_requests: AsyncSettings::default(),
         }
     }
 }
 
-/// Every route of the server.
-pub fn router(state: AppState) -> axum::Router {
+/// What serves requests, and what has to run beside it.
+pub struct Application {
+    pub router: axum::Router,
+    /// Answers what is to be answered later, of this process's share.
+    pub async_runner: AsyncRunner,
+}
+
+/// Puts it together.
+pub fn application(state: AppState) -> Application {
     let context = Context::new(state);
+    Application { router: router(&context), async_runner: AsyncRunner::new(context) }
+}
+
+/// Every route of the server.
+fn router(context: &Context) -> axum::Router {
     let (router, openapi) = openapi::documented().split_for_parts();
     router
         .merge(oip::rest::routes())
@@ -125,5 +170,5 @@ pub fn router(state: AppState) -> axum::Router {
         .layer(from_fn_with_state(context.clone(), budget::within_budget))
         .layer(CatchPanicLayer::custom(native::answer_panic))
         .layer(from_fn_with_state(context.clone(), trace::trace))
-        .with_state(context)
+        .with_state(context.clone())
 }

@@ -63,6 +63,7 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(deployments::commands::resume))
         .routes(routes!(inference::predict))
         .routes(routes!(inference::batch))
+        .routes(routes!(inference::status))
         .routes(routes!(feedback::feedback))
         .routes(routes!(server::server))
         .routes(routes!(replicas::list))

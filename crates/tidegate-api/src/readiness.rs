@@ -31,6 +31,11 @@ impl Readiness {
         *self.0.borrow()
     }
 
+    /// Waits until the models that the routes name are loaded (or the process is about to end).
+    pub(crate) async fn started(&self) {
+        let _ = self.0.subscribe().wait_for(|phase| *phase != Phase::Starting).await;
+    }
+
     /// Waits until the process is about to end: what has no end of its own must end then.
     pub(crate) async fn stopping(&self) {
         // The sender is this one, so it cannot go away meanwhile.

@@ -1,6 +1,7 @@
 //! One trace id for each request: taken from the caller's `traceparent` (W3C Trace Context, level 1) or made here,
 //! written into every response and error, and on the log line of the request.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -17,14 +18,30 @@ use crate::oip;
 /// The response header that carries the trace id.
 pub const TRACE_ID_HEADER: &str = "x-trace-id";
 
+/// Of a request, for what is told of it elsewhere than in its response's error.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceId(Arc<str>);
+
+impl TraceId {
+    /// The layer has given one to every request.
+    pub(crate) fn of(request: &Request) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self("".into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The outermost layer: runs the request inside its span, renders errors, logs one line.
-pub(crate) async fn trace(State(context): State<Context>, request: Request, next: Next) -> Response {
+pub(crate) async fn trace(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let trace_id = trace_id_of(request.headers()).unwrap_or_else(|| fresh_trace_id(&context));
     let method = request.method().clone();
     // The pattern, not the path: log lines group, and a path may carry what a person typed.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let protocol = Protocol::of(request.uri().path());
+    request.extensions_mut().insert(TraceId(trace_id.as_str().into()));
 
     let span = tracing::info_span!("request", trace_id);
     let mut response = next.run(request).instrument(span.clone()).await;
@@ -59,6 +76,7 @@ fn is_frequent(route: &str) -> bool {
             | "/ready"
             | "/api/v1/inference/{model}"
             | "/api/v1/inference/{model}/batch"
+            | "/api/v1/inference/{model}/status"
             | "/v2/health/live"
             | "/v2/health/ready"
             | "/v2/models/{model}/ready"
@@ -121,7 +139,7 @@ fn render(
     response
 }
 
-fn log_error(error: &ApiError) {
+pub(crate) fn log_error(error: &ApiError) {
     let cause = error.cause().unwrap_or("");
     match error.code {
         // Overload, or nothing deployed: worth knowing, and nothing is broken. With a cause, something is.

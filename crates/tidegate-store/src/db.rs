@@ -123,17 +123,21 @@ impl Db {
     }
 
     /// A statement that writes and returns rows.
-    pub async fn write_first(&self, statement: Statement) -> Result<Option<Row>, StoreError> {
+    pub async fn write_all(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         let doing = statement.doing;
-        let rows = match self {
+        match self {
             Self::Sqlite { write, .. } => {
                 rows(doing, statement.for_sqlite().fetch_all(write).await, Inner::Sqlite)
             }
             Self::Postgres(pool) => {
                 rows(doing, statement.for_postgres().fetch_all(pool).await, Inner::Postgres)
             }
-        };
-        Ok(rows?.into_iter().next())
+        }
+    }
+
+    /// The first row of a statement that writes.
+    pub async fn write_first(&self, statement: Statement) -> Result<Option<Row>, StoreError> {
+        Ok(self.write_all(statement).await?.into_iter().next())
     }
 
     /// Returns how many rows were changed.

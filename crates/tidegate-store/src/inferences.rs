@@ -1,5 +1,7 @@
 //! The log of inference requests, written in batches.
 
+use std::io::{self, Write};
+
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::{DeploymentId, Environment, RequestId, SemVer, Timestamp};
@@ -43,6 +45,18 @@ impl JsonText {
         serde_json::to_string(value).map(Self)
     }
 
+    /// Text that this crate wrote.
+    pub(crate) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// `None` where the text would be longer than `max_bytes`; it is given up as soon as it is.
+    pub fn within(value: &impl Serialize, max_bytes: usize) -> Option<Self> {
+        let mut text = Bounded { bytes: Vec::new(), max_bytes };
+        serde_json::to_writer(&mut text, value).ok()?;
+        String::from_utf8(text.bytes).ok().map(Self)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -50,6 +64,26 @@ impl JsonText {
     /// What it says; null where the text was damaged in the database.
     pub fn value(&self) -> Value {
         serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+/// Takes so much and no more.
+struct Bounded {
+    bytes: Vec<u8>,
+    max_bytes: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if piece.len() > self.max_bytes - self.bytes.len() {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -159,8 +193,8 @@ fn record_of(row: &Row) -> Result<InferenceRecord, StoreError> {
         environment: row.parsed_opt("environment")?,
         deployment_id: row.text_opt("deployment_id")?.map(DeploymentId::new),
         arm: arm.map_err(|error| row.unreadable("arm", error))?,
-        features: row.text_opt("features")?.map(JsonText),
-        prediction: row.text_opt("prediction")?.map(JsonText),
+        features: row.text_opt("features")?.map(JsonText::stored),
+        prediction: row.text_opt("prediction")?.map(JsonText::stored),
         confidence: row.real_opt("confidence")?,
         latency_ms: row.real_opt("latency_ms")?,
         status: row.text("status")?,

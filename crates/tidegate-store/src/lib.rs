@@ -10,6 +10,7 @@
 //! invariants live.
 
 mod artifacts;
+mod async_requests;
 mod changes;
 mod db;
 mod deployments;
@@ -27,6 +28,10 @@ mod webhooks;
 
 pub use artifacts::{
     ArtifactError, ArtifactLocation, ArtifactStore, ArtifactStream, PutError, Stored, StoredKey,
+};
+pub use async_requests::{
+    AsyncOutcome, AsyncRequest, AsyncRequests, AsyncResult, AsyncState, Claim, Claimed, HandedIn,
+    NewAsyncRequest,
 };
 pub use changes::{Change, ChangeStream, Changes};
 pub use db::Backend;
@@ -60,6 +65,7 @@ pub struct Store {
     pub routes: Routes,
     pub leases: Leases,
     pub inferences: Inferences,
+    pub async_requests: AsyncRequests,
     pub feedback: Feedback,
     pub replicas: Replicas,
     pub webhooks: Webhooks,
@@ -80,6 +86,7 @@ impl Store {
             routes: Routes::new(db.clone()),
             leases: Leases::new(db.clone()),
             inferences: Inferences::new(db.clone()),
+            async_requests: AsyncRequests::new(db.clone()),
             feedback: Feedback::new(db.clone()),
             replicas: Replicas::new(db.clone(), changes.clone()),
             webhooks: Webhooks::new(db.clone()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::SignedDuration;
-use tidegate_api::{AppState, DeploymentControl, Phase, Readiness, Settings, ThisReplica};
+use tidegate_api::{AppState, Application, AsyncSettings, DeploymentControl, Phase, Readiness, Settings, ThisReplica};
 use tidegate_core::{Clock, IdSource, ReplicaId};
 use tidegate_delivery::GateLimits;
 use tidegate_serve::{RuntimeOptions, Server, memory, open_runtime};
@@ -17,12 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SystemClock, system_ids};
-use crate::config::{Config, mask_password};
+use crate::config::{AsyncRequestsConfig, Config, mask_password};
 use crate::controller::{Controller, ControllerSettings, Ledger, Limits, Performer, Placement};
 use crate::fleet::{Fleet, Me};
 use crate::{fleet, inference_log, listener, webhooks};
 
-const MIB: u64 = 1024 * 1024;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
 
 /// Uploads that are not part of a version after this long were cut off; their files are removed.
 const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(1);
@@ -104,7 +105,7 @@ impl RunningServer {
 
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
-        let router = tidegate_api::router(state);
+        let Application { router, async_runner } = tidegate_api::application(state);
         let http = tokio::spawn(listener::serve(socket, router, stop_http.clone(), grace));
         let log_writer = tokio::spawn(inference_log::run(Arc::clone(&store), rows));
         let background = vec![
@@ -115,6 +116,7 @@ impl RunningServer {
                 stop_background.clone(),
             )),
             tokio::spawn(controller.run(stop_background.clone())),
+            tokio::spawn(async_runner.run(stop_background.clone())),
             tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
             tokio::spawn(fleet::report(fleet, stop_background.clone())),
             tokio::spawn(fleet::sweep(Arc::clone(&store), Arc::clone(&clock), stop_background.clone())),
@@ -252,11 +254,27 @@ fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Se
         max_request_bytes: config.server.max_request_mib * MIB,
         max_image_pixels: config.server.max_image_megapixels * 1_000_000,
         log_payloads: config.inference_log.payloads,
+        async_requests: async_settings(config),
         import_roots: config.import_roots()?,
         default_environment: config.deployments.default_environment,
         default_strategy: config.deployments.default_strategy,
         ..Settings::with_cache_dir(cache_dir)
     })
+}
+
+fn async_settings(config: &Config) -> AsyncSettings {
+    let AsyncRequestsConfig { max_request_kib, max_result_mib, max_waiting, max_wait_s, retention_hours } =
+        config.async_requests;
+    let bytes = |n_bytes: u64| usize::try_from(n_bytes).unwrap_or(usize::MAX);
+    let span = |seconds| SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or(SignedDuration::MAX);
+    AsyncSettings {
+        max_request_bytes: bytes(max_request_kib * KIB),
+        max_result_bytes: bytes(max_result_mib * MIB),
+        max_waiting,
+        max_wait: span(max_wait_s),
+        retention: span(retention_hours * 3600),
+        lease: span(config.deployments.lease_s),
+    }
 }
 
 /// Loads what the routes name, says when that is done, and follows them from then on.

@@ -55,6 +55,7 @@ pub struct Config {
     pub deployments: DeploymentsConfig,
     pub replica: ReplicaConfig,
     pub inference_log: InferenceLogConfig,
+    pub async_requests: AsyncRequestsConfig,
     pub log: LogConfig,
     /// Who is told what happens in deployments.
     pub webhooks: Vec<WebhookConfig>,
@@ -199,6 +200,34 @@ impl Default for InferenceLogConfig {
     }
 }
 
+/// Requests that are answered later; they and their results are kept in the database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AsyncRequestsConfig {
+    /// The largest body of one, in KiB.
+    pub max_request_kib: u64,
+    /// The largest prediction that is kept, in MiB of JSON.
+    pub max_result_mib: u64,
+    /// More than these, over all processes, get 503.
+    pub max_waiting: u64,
+    /// Seconds after which one that cannot be run, because its model is not deployed, say, has failed.
+    pub max_wait_s: u64,
+    /// Hours after which a result is deleted.
+    pub retention_hours: u64,
+}
+
+impl Default for AsyncRequestsConfig {
+    fn default() -> Self {
+        Self {
+            max_request_kib: 1024,
+            max_result_mib: 16,
+            max_waiting: 10_000,
+            max_wait_s: 3600,
+            retention_hours: 24,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -225,6 +254,7 @@ impl Default for Config {
             deployments: DeploymentsConfig::default(),
             replica: ReplicaConfig::default(),
             inference_log: InferenceLogConfig::default(),
+            async_requests: AsyncRequestsConfig::default(),
             log: LogConfig::default(),
             webhooks: Vec::new(),
         }
@@ -338,6 +368,11 @@ impl Config {
             ("deployments.lease_s", self.deployments.lease_s, 1, 3600),
             ("replica.heartbeat_s", self.replica.heartbeat_s, 1, 300),
             ("runtime.memory_limit_mib", self.runtime.memory_limit_mib.unwrap_or(1), 1, 1 << 30),
+            ("async_requests.max_request_kib", self.async_requests.max_request_kib, 1, 64 * 1024),
+            ("async_requests.max_result_mib", self.async_requests.max_result_mib, 1, 256),
+            ("async_requests.max_waiting", self.async_requests.max_waiting, 1, 1_000_000),
+            ("async_requests.max_wait_s", self.async_requests.max_wait_s, 1, 30 * 24 * 3600),
+            ("async_requests.retention_hours", self.async_requests.retention_hours, 1, 24 * 366),
             ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
         ];
         let ranges = ranges.map(|(key, value, min, max)| (key.to_owned(), value, min, max));

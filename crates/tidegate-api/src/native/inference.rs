@@ -2,30 +2,36 @@
 
 mod batch;
 mod image;
+mod respond_async;
 
-pub(crate) use batch::__path_batch;
-pub(crate) use batch::batch;
+pub(crate) use batch::{__path_batch, batch};
+pub use respond_async::AsyncRunner;
+pub(crate) use respond_async::{__path_status, status};
 
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidegate_core::{DType, Environment, NamedTensor, RequestId, SemVer, Timestamp};
+use tidegate_serve::Priority;
 use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, ApiPath, ApiQuery, Asker, is_json, is_key, media_type, not_a_key};
+use crate::extract::{
+    ApiPath, ApiQuery, Asker, is_json, is_key, json_from_slice, media_type, not_a_key, read_body,
+};
 use crate::operations::fault::Fault;
 use crate::operations::features::Features;
 use crate::operations::predict::{self, Predicted, Query, Target, milliseconds};
 use crate::operations::prediction::Prediction;
 use crate::operations::register::parse_number;
 use crate::operations::tensor_json::tensor_from_json;
+use crate::trace::TraceId;
 use image::ImageParameters;
 
 /// The version that answered, also where the body is an image.
@@ -47,6 +53,9 @@ pub(crate) struct PredictRequest {
     request_id: Option<String>,
     #[schema(value_type = Option<String>, example = "Production")]
     environment: Option<Environment>,
+    /// Answered later, as with the header `Prefer: respond-async`.
+    #[serde(default, rename = "async")]
+    is_async: bool,
 }
 
 /// A tensor as the Open Inference Protocol (version 2) writes it.
@@ -78,16 +87,23 @@ pub(crate) struct PredictResponse {
 }
 
 /// Predicts from features or tensors (JSON), or from an image (its bytes, or a form with the part `image`).
+///
+/// A JSON request is answered later where the header `Prefer: respond-async` or the key `async` asks for it: with 202 and
+/// the address of its status in `Location`.
 #[utoipa::path(post, path = "/api/v1/inference/{model}", operation_id = "predict", tag = "inference",
     params(("model" = String, Path, description = "Id or name"), ImageParameters,
-        ("X-Tidegate-Key" = Option<String>, Header, description = "Requests with one key meet one version")),
+        ("X-Tidegate-Key" = Option<String>, Header, description = "Requests with one key meet one version"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer later")),
     request_body(content((PredictRequest = "application/json"), (image::ImageForm = "multipart/form-data"),
         (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/tiff"), (Vec<u8> = "image/webp"))),
     responses((status = 200, content((PredictResponse = "application/json"), (Vec<u8> = "image/png"),
             (Vec<u8> = "application/zip")), headers(("X-Tidegate-Version" = String))),
+        (status = 202, description = "Taken in; it will be answered", body = respond_async::TakenResponse,
+            headers(("Location" = String), ("Retry-After" = u32))),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 413, body = ErrorBody),
         (status = 415, body = ErrorBody), (status = 422, description = "The version takes no images", body = ErrorBody),
         (status = 500, description = "The model failed", body = ErrorBody),
+        (status = 409, description = "The requestId is taken, or the version is not loaded", body = ErrorBody),
         (status = 503, description = "Overloaded, or nothing is deployed", body = ErrorBody)))]
 pub(crate) async fn predict(
     State(context): State<Context>,
@@ -100,7 +116,12 @@ pub(crate) async fn predict(
     match media_type(&headers).as_str() {
         media_type if is_json(media_type) => {
             parameters.refuse_any()?;
-            let ApiJson(body) = ApiJson::from_request(request, &context).await?;
+            let trace_id = TraceId::of(&request);
+            let text = read_body(&headers, request.into_body(), context.settings.max_request_bytes).await?;
+            let body: PredictRequest = json_from_slice(&text)?;
+            if body.is_async || respond_async::is_preferred(&headers) {
+                return respond_async::hand_in(&context, model, &headers, trace_id, body, &text).await;
+            }
             predict_json(&context, model, &headers, body, started).await
         }
         "multipart/form-data" | "image/png" | "image/jpeg" | "image/tiff" | "image/webp" => {
@@ -125,14 +146,7 @@ async fn predict_json(
     let asked =
         Asked { version: body.version, request_id: body.request_id, environment: body.environment, started };
     let target = target(context, model, headers, asked)?;
-    let query = match (body.features, body.inputs) {
-        (Some(features), None) => Query::Features(features),
-        (None, Some(inputs)) => Query::Tensors { inputs: read_inputs(inputs), outputs: Vec::new() },
-        (Some(_), Some(_)) => {
-            return Err(ApiError::invalid("inputs", "give `features` or `inputs`, not both"));
-        }
-        (None, None) => return Err(ApiError::invalid("features", "missing; give `features` or `inputs`")),
-    };
+    let query = query(body.features, body.inputs)?;
     let Predicted { chosen, prediction, copy: _held } = predict::predict(context, &target, query).await?;
     let version = chosen.number();
     let response = PredictResponse {
@@ -145,6 +159,16 @@ async fn predict_json(
         timestamp: context.clock.now(),
     };
     Ok(with_version(Json(response).into_response(), &version))
+}
+
+/// One of the two.
+fn query(features: Option<Features>, inputs: Option<Vec<InputTensor>>) -> Result<Query, ApiError> {
+    match (features, inputs) {
+        (Some(features), None) => Ok(Query::Features(features)),
+        (None, Some(inputs)) => Ok(Query::Tensors { inputs: read_inputs(inputs), outputs: Vec::new() }),
+        (Some(_), Some(_)) => Err(ApiError::invalid("inputs", "give `features` or `inputs`, not both")),
+        (None, None) => Err(ApiError::invalid("features", "missing; give `features` or `inputs`")),
+    }
 }
 
 /// All faults at once, by place in the list.
@@ -188,6 +212,7 @@ fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -
         requested_at,
         started: asked.started,
         deadline: None,
+        priority: Priority::Request,
     })
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use tidegate_core::{NamedTensor, RequestId, SemVer};
+use tidegate_serve::Priority;
 
 use super::classification::classify;
 use crate::context::Context;
@@ -101,6 +102,7 @@ pub(super) fn target(
         requested_at,
         started,
         deadline: None,
+        priority: Priority::Request,
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
-use tidegate_serve::{InferError, InferOptions, Inference, ResolveError, Resolved, RunError, Slot};
+use tidegate_serve::{InferError, InferOptions, Inference, Priority, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, JsonText, StoreError};
 
 use super::facts::VersionFacts;
@@ -35,6 +35,14 @@ pub(crate) struct Target {
     pub started: Instant,
     /// When the caller stops waiting, where it says so.
     pub deadline: Option<Instant>,
+    /// Whether somebody waits at all.
+    pub priority: Priority,
+}
+
+impl Target {
+    fn options(&self) -> InferOptions {
+        InferOptions { deadline: self.deadline, priority: self.priority, ..InferOptions::default() }
+    }
 }
 
 /// What a caller wants predicted.
@@ -115,20 +123,28 @@ pub(crate) async fn predict(
     target: &Target,
     query: Query,
 ) -> Result<Predicted, PredictError> {
-    let chosen = choose(context, target).await?;
-    let (features, inputs) = match query {
-        Query::Features(features) => {
-            let inputs = tensors(&chosen, &features, "features");
-            (Some(features), inputs)
-        }
-        Query::Tensors { inputs, outputs } => {
-            let inputs = checked(&chosen, inputs, "inputs");
-            (None, check_outputs(&chosen, &outputs).and(inputs))
-        }
+    predict_unless(context, target, query, |_| false).await
+}
+
+/// The same, but an error that `is_put_off` is not the end of the request and is not accounted for.
+pub(crate) async fn predict_unless(
+    context: &Context,
+    target: &Target,
+    query: Query,
+    is_put_off: impl Fn(&PredictError) -> bool,
+) -> Result<Predicted, PredictError> {
+    let chosen = match resolve(context, target).await {
+        Err(error) if is_put_off(&error) => return Err(error),
+        chosen => chosen_or_accounted(context, target, chosen)?,
     };
+    let (features, inputs) = inputs(&chosen, query);
     let result = match inputs {
-        Ok(inputs) => run(context, &chosen, chosen.resolved.shadow.as_ref(), inputs, target.deadline).await,
+        Ok(inputs) => run(context, &chosen, chosen.resolved.shadow.as_ref(), inputs, target.options()).await,
         Err(misfit) => Err(misfit),
+    };
+    let result = match result {
+        Err(error) if is_put_off(&error) => return Err(error),
+        result => result,
     };
     let answer = Answer::of(context, features.as_ref(), result.as_ref().map(|(prediction, _)| prediction));
     account(context, target, Some(&chosen), answer);
@@ -139,9 +155,16 @@ pub(crate) async fn predict(
 
 /// Finds who answers; where nobody does, the request is accounted for as failed.
 pub(crate) async fn choose(context: &Context, target: &Target) -> Result<Chosen, PredictError> {
-    let chosen = resolve(context, target).await;
+    chosen_or_accounted(context, target, resolve(context, target).await)
+}
+
+fn chosen_or_accounted(
+    context: &Context,
+    target: &Target,
+    chosen: Result<Chosen, PredictError>,
+) -> Result<Chosen, PredictError> {
     if let Err(error) = &chosen {
-        account(context, target, None, Answer { error: Some(error.to_string()), ..Answer::default() });
+        account(context, target, None, Answer::failed(error));
     }
     chosen
 }
@@ -189,6 +212,23 @@ async fn explain(
     })
 }
 
+/// What the query means to the version, and the features where it came as such.
+pub(crate) fn inputs(
+    chosen: &Chosen,
+    query: Query,
+) -> (Option<Features>, Result<Vec<NamedTensor>, PredictError>) {
+    match query {
+        Query::Features(features) => {
+            let inputs = tensors(chosen, &features, "features");
+            (Some(features), inputs)
+        }
+        Query::Tensors { inputs, outputs } => {
+            let inputs = checked(chosen, inputs, "inputs");
+            (None, check_outputs(chosen, &outputs).and(inputs))
+        }
+    }
+}
+
 /// The tensors of one prediction. `field` is what the features are called in the request: `features`, `instances[3]`.
 pub(crate) fn tensors(
     chosen: &Chosen,
@@ -230,9 +270,9 @@ async fn run(
     chosen: &Chosen,
     shadow: Option<&Arc<Slot>>,
     inputs: Vec<NamedTensor>,
-    deadline: Option<Instant>,
+    options: InferOptions,
 ) -> Result<(Prediction, Option<ShadowCopy>), PredictError> {
-    let (inference, copy) = infer(context, chosen, shadow, inputs, deadline).await?;
+    let (inference, copy) = infer(context, chosen, shadow, inputs, options).await?;
     Ok((prediction(chosen, inference.outputs)?, copy))
 }
 
@@ -242,10 +282,10 @@ async fn infer(
     chosen: &Chosen,
     shadow: Option<&Arc<Slot>>,
     inputs: Vec<NamedTensor>,
-    deadline: Option<Instant>,
+    options: InferOptions,
 ) -> Result<(Inference, Option<ShadowCopy>), PredictError> {
     let started = Instant::now();
-    let options = InferOptions { deadline, standing: chosen.resolved.standing(), ..InferOptions::default() };
+    let options = InferOptions { standing: chosen.resolved.standing(), ..options };
     let n_rows = inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
     let for_shadow = shadow.map(|shadow| (shadow, inputs.clone()));
     let outcome = context.server.infer_with(&chosen.resolved.slot, inputs, options).await;
@@ -282,10 +322,11 @@ pub(crate) async fn run_batch(
 ) -> Result<(Vec<Prediction>, Option<ShadowCopy>), PredictError> {
     let slot = &chosen.resolved.slot;
     let mut shadow = chosen.resolved.shadow.as_ref();
+    let options = InferOptions::default();
     let mut copy = None;
     let stacked = if slot.has_independent_rows() { stack(&instances) } else { None };
     if let Some(stacked) = stacked {
-        let (inference, copied) = infer(context, chosen, shadow.take(), stacked, None).await?;
+        let (inference, copied) = infer(context, chosen, shadow.take(), stacked, options).await?;
         copy = copied;
         if let Some(rows) = split(&inference.outputs, instances.len()) {
             let predictions = rows.into_iter().map(|row| prediction(chosen, row));
@@ -294,7 +335,7 @@ pub(crate) async fn run_batch(
     }
     let mut predictions = Vec::with_capacity(instances.len());
     for inputs in instances {
-        let (prediction, copied) = run(context, chosen, shadow.take(), inputs, None).await?;
+        let (prediction, copied) = run(context, chosen, shadow.take(), inputs, options).await?;
         copy = copy.or(copied);
         predictions.push(prediction);
     }
@@ -327,6 +368,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn failed(error: &PredictError) -> Self {
+        Self { error: Some(error.to_string()), ..Self::default() }
+    }
+
     /// Payloads are kept only while they are small and the operator wants them.
     fn of(
         context: &Context,
@@ -354,7 +399,7 @@ const MAX_LOGGED_BYTES: usize = 64 << 10;
 
 /// The value, unless its text is longer than [`MAX_LOGGED_BYTES`].
 fn small_json(value: &impl Serialize) -> Option<JsonText> {
-    JsonText::of(value).ok().filter(|json| json.as_str().len() <= MAX_LOGGED_BYTES)
+    JsonText::within(value, MAX_LOGGED_BYTES)
 }
 
 /// Accounts for a request, failed or not.

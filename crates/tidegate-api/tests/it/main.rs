@@ -13,6 +13,7 @@ mod images;
 mod inference;
 mod oip;
 mod openapi;
+mod respond_async;
 mod registry;
 mod replicas;
 mod shadow;

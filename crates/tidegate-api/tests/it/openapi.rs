@@ -27,6 +27,7 @@ const PATHS: &[(&str, &[&str])] = &[
     ("/api/v1/inference/{model}", &["post"]),
     ("/api/v1/inference/{model}/batch", &["post"]),
     ("/api/v1/inference/{model}/feedback", &["post"]),
+    ("/api/v1/inference/{model}/status", &["get"]),
     ("/api/v1/server", &["get"]),
     ("/api/v1/replicas", &["get"]),
     ("/v2", &["get"]),

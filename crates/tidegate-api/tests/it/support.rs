@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tidegate_api::{AppState, Phase, Readiness, Settings, ThisReplica, router};
+use tidegate_api::{AppState, Application, AsyncRunner, Phase, Readiness, Settings, ThisReplica, application};
 use tidegate_core::{Clock, IdSource, ReplicaId, Timestamp};
 use tidegate_serve::{RuntimeChoice, RuntimeOptions, Server, ServerOptions, SlotOptions, open_runtime};
 use tidegate_store::{ArtifactLocation, ArtifactStore, InferenceRecord, Store};
@@ -34,6 +34,8 @@ pub const THIS_REPLICA: &str = "replica-this";
 
 pub struct App {
     pub router: Router,
+    /// For whoever wants it to run.
+    pub async_runner: Option<AsyncRunner>,
     pub store: Arc<Store>,
     pub artifacts: Arc<ArtifactStore>,
     pub server: Arc<Server>,
@@ -101,7 +103,8 @@ impl App {
                 time_to_live: SignedDuration::from_secs(15),
             },
         };
-        Self { router: router(state), store, artifacts, server, readiness, log, folder }
+        let Application { router, async_runner } = application(state);
+        Self { router, async_runner: Some(async_runner), store, artifacts, server, readiness, log, folder }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

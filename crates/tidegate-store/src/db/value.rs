@@ -7,7 +7,7 @@ use tidegate_core::Timestamp;
 pub(crate) enum Value {
     Text(Option<String>),
     Int(Option<i64>),
-    Real(f64),
+    Real(Option<f64>),
     Bool(bool),
     /// Whole microseconds, the resolution of PostgreSQL, on both databases.
     Time(Option<Timestamp>),
@@ -81,6 +81,12 @@ impl From<u8> for Value {
 
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
+        Self::Real(Some(number))
+    }
+}
+
+impl From<Option<f64>> for Value {
+    fn from(number: Option<f64>) -> Self {
         Self::Real(number)
     }
 }

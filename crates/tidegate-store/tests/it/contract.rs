@@ -1,5 +1,6 @@
 //! What the repositories promise, on whichever database. Each case is written once and runs on both.
 
+mod async_requests;
 pub mod changes;
 mod deployments;
 mod feedback;
@@ -49,6 +50,12 @@ fn all() -> Vec<Case> {
         inferences::reads_back_what_was_recorded,
         inferences::a_request_is_recorded_once,
         inferences::old_requests_are_deleted_oldest_first,
+        async_requests::a_request_is_answered_once,
+        async_requests::a_failure_is_a_result_too,
+        async_requests::who_is_lost_loses_its_claim,
+        async_requests::what_is_given_back_is_taken_again,
+        async_requests::no_more_wait_than_may,
+        async_requests::many_take_and_each_request_goes_to_one,
         replicas::reports_are_replaced_whole,
         replicas::counts_outlive_their_replica_while_a_deployment_may_rest_on_them,
         changes::a_commit_is_told_here_and_in_another_process,

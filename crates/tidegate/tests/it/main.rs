@@ -6,6 +6,7 @@
     reason = "a test that panics has failed, and says what it skips"
 )]
 
+mod async_requests;
 mod canary;
 mod catalogue;
 mod cli;

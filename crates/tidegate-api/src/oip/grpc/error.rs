@@ -58,7 +58,8 @@ fn status(code: ErrorCode) -> u16 {
         ErrorCode::ModelNotFound
         | ErrorCode::VersionNotFound
         | ErrorCode::DeploymentNotFound
-        | ErrorCode::RequestNotFound => NOT_FOUND,
+        | ErrorCode::RequestNotFound
+        | ErrorCode::ResultExpired => NOT_FOUND,
         // Of a path, which is a method here.
         ErrorCode::NotFound | ErrorCode::MethodNotAllowed => UNIMPLEMENTED,
         ErrorCode::RequestTimeout | ErrorCode::DeadlineExceeded => DEADLINE_EXCEEDED,
