@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode, OVERLOAD_RETRY_S};
 use crate::extract::{media_type, too_large};
+use crate::native::inference::ndjson;
 use crate::oip::grpc;
 
 /// Bodies of the largest size that fit at once. With two, one slow sender of large bodies could keep everybody out;
@@ -71,9 +72,10 @@ pub(crate) async fn within_budget(State(context): State<Context>, request: Reque
     }
 }
 
-/// Files of a registration go from the network to the store and are never held; gRPC holds message by message.
+/// Files of a registration go from the network to the store and are never held; gRPC holds message by message, a stream some
+/// lines.
 fn is_held_elsewhere(request: &Request<Body>) -> bool {
-    grpc::owns(request.uri().path()) || is_upload(request)
+    grpc::owns(request.uri().path()) || is_upload(request) || ndjson::owns(request)
 }
 
 fn is_upload(request: &Request<Body>) -> bool {

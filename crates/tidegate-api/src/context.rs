@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::AppState;
 use crate::budget::BodyBudget;
 use crate::native::deployments::follow::MAX_STREAMS;
+use crate::native::inference::ndjson;
 use crate::oip::Traces;
 use crate::operations::facts::FactsCache;
 
@@ -29,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) body_budget: BodyBudget,
     /// Whose requests are traced, as clients of the Open Inference Protocol ask for it.
     pub(crate) traces: Traces,
+    /// One permit for each batch that is a stream.
+    pub(crate) batch_streams: Arc<Semaphore>,
     /// A request to be answered later was taken in here.
     pub(crate) async_request_came: Notify,
     shed_log_rows: AtomicU64,
@@ -45,6 +48,7 @@ impl Context {
             image_slots: Arc::new(Semaphore::new(image_slots())),
             event_streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started: Instant::now(),
+            batch_streams: Arc::new(Semaphore::new(ndjson::MAX_STREAMS)),
             async_request_came: Notify::new(),
             shed_log_rows: AtomicU64::new(0),
         }))

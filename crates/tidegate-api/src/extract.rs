@@ -3,6 +3,7 @@
 mod asker;
 mod body;
 mod encoding;
+mod lines;
 mod page;
 mod principal;
 mod rest;
@@ -12,6 +13,7 @@ pub(crate) use body::{
     ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body, read_content, too_large,
 };
 pub(crate) use encoding::Encoding;
+pub(crate) use lines::{Line, Lines};
 pub(crate) use page::Pagination;
 pub use principal::ANONYMOUS;
 pub(crate) use principal::Principal;

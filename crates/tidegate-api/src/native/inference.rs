@@ -2,6 +2,7 @@
 
 mod batch;
 mod image;
+pub(crate) mod ndjson;
 mod respond_async;
 
 pub(crate) use batch::{__path_batch, batch};

@@ -9,6 +9,7 @@ mod exact;
 pub(crate) mod facts;
 pub(crate) mod fault;
 pub(crate) mod features;
+pub(crate) mod instances;
 pub(crate) mod feedback;
 pub(crate) mod nested;
 pub(crate) mod predict;

@@ -13,7 +13,6 @@ use super::fault::{Fault, listed};
 use super::features::{Features, from_features};
 use super::prediction::{NotFinite, Prediction};
 use super::shadow::ShadowCopy;
-use super::stack::{split, stack};
 use crate::context::Context;
 use crate::error::{MAX_MESSAGE_CHARS, shortened};
 
@@ -277,7 +276,7 @@ async fn run(
 }
 
 /// The outputs, and what they took, counted.
-async fn infer(
+pub(super) async fn infer(
     context: &Context,
     chosen: &Chosen,
     shadow: Option<&Arc<Slot>>,
@@ -305,41 +304,12 @@ async fn infer(
 }
 
 /// A model that answers NaN has failed its caller, and is judged by that.
-fn prediction(chosen: &Chosen, outputs: Vec<NamedTensor>) -> Result<Prediction, PredictError> {
+pub(super) fn prediction(chosen: &Chosen, outputs: Vec<NamedTensor>) -> Result<Prediction, PredictError> {
     let slot = &chosen.resolved.slot;
     Prediction::new(outputs, slot.signature()).map_err(|fault| {
         slot.report_unusable(chosen.resolved.standing());
         fault.into()
     })
-}
-
-/// Runs many instances on one slot: in one run where the model can, else one after the other. The shadow is given a copy of
-/// the first run: comparisons are to be of requests that have nothing to do with each other.
-pub(crate) async fn run_batch(
-    context: &Context,
-    chosen: &Chosen,
-    instances: Vec<Vec<NamedTensor>>,
-) -> Result<(Vec<Prediction>, Option<ShadowCopy>), PredictError> {
-    let slot = &chosen.resolved.slot;
-    let mut shadow = chosen.resolved.shadow.as_ref();
-    let options = InferOptions::default();
-    let mut copy = None;
-    let stacked = if slot.has_independent_rows() { stack(&instances) } else { None };
-    if let Some(stacked) = stacked {
-        let (inference, copied) = infer(context, chosen, shadow.take(), stacked, options).await?;
-        copy = copied;
-        if let Some(rows) = split(&inference.outputs, instances.len()) {
-            let predictions = rows.into_iter().map(|row| prediction(chosen, row));
-            return Ok((predictions.collect::<Result<_, _>>()?, copy));
-        }
-    }
-    let mut predictions = Vec::with_capacity(instances.len());
-    for inputs in instances {
-        let (prediction, copied) = run(context, chosen, shadow.take(), inputs, options).await?;
-        copy = copy.or(copied);
-        predictions.push(prediction);
-    }
-    Ok((predictions, copy))
 }
 
 impl From<InferError> for PredictError {

@@ -12,6 +12,7 @@ mod feedback;
 mod images;
 mod inference;
 mod oip;
+mod ndjson;
 mod openapi;
 mod respond_async;
 mod registry;

@@ -14,6 +14,7 @@ mod crash;
 mod fleet;
 mod gates;
 mod lifecycle;
+mod ndjson;
 mod oip;
 mod package;
 mod predict;

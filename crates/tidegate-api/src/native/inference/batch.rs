@@ -3,21 +3,20 @@
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tidegate_core::Environment;
 use utoipa::ToSchema;
 
+use super::ndjson::{self, StreamParameters};
 use super::{Asked, target, with_version};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::{ApiJson, ApiPath};
+use crate::extract::{ApiJson, ApiPath, ApiQuery, media_type};
 use crate::operations::features::Features;
-use crate::operations::predict::{
-    Answer, Chosen, PredictError, account, choose, milliseconds, run_batch, tensors,
-};
+use crate::operations::instances::run_batch;
+use crate::operations::predict::{Answer, Chosen, PredictError, account, choose, milliseconds, tensors};
 use crate::operations::prediction::Prediction;
 use crate::operations::shadow::ShadowCopy;
 
@@ -46,19 +45,30 @@ pub(crate) struct BatchResponse {
 }
 
 /// Predicts for many instances; all are answered by one version.
+///
+/// As NDJSON, one instance a line, there may be any number: each is answered by a line with its `index` and its `prediction` or
+/// `error`, in order, while the rest still comes.
 #[utoipa::path(post, path = "/api/v1/inference/{model}/batch",
     operation_id = "predictBatch", tag = "inference",
-    params(("model" = String, Path, description = "Id or name")), request_body = BatchRequest,
-    responses((status = 200, body = BatchResponse, headers(("X-Tidegate-Version" = String))),
+    params(("model" = String, Path, description = "Id or name"), StreamParameters),
+    request_body(content((BatchRequest = "application/json"), (String = "application/x-ndjson"))),
+    responses((status = 200, content((BatchResponse = "application/json"), (String = "application/x-ndjson")),
+            headers(("X-Tidegate-Version" = String))),
         (status = 400, description = "An instance does not fit; the field names its index", body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(crate) async fn batch(
     State(context): State<Context>,
     ApiPath(model): ApiPath<String>,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<BatchRequest>,
+    ApiQuery(parameters): ApiQuery<StreamParameters>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let started = Instant::now();
+    if ndjson::is_ndjson(&media_type(request.headers())) {
+        return ndjson::answer(context, model, parameters, request, started).await;
+    }
+    parameters.refuse_any()?;
+    let headers = request.headers().clone();
+    let ApiJson::<BatchRequest>(body) = ApiJson::from_request(request, &context).await?;
     let max = context.settings.max_batch_instances;
     if body.instances.is_empty() || body.instances.len() > max {
         let message = format!("give 1 to {max} instances, got {}", body.instances.len());

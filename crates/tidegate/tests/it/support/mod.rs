@@ -94,6 +94,14 @@ impl ServerProcess {
         self.child.wait().expect("the process is ours");
     }
 
+    /// What it holds in memory; 0 where the system does not say.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
     /// SIGTERM, and the exit status that follows.
     #[cfg(unix)]
     pub fn terminate(mut self) -> std::process::ExitStatus {
