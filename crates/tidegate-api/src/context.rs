@@ -13,6 +13,7 @@ use crate::budget::BodyBudget;
 use crate::native::deployments::follow::MAX_STREAMS;
 use crate::native::inference::ndjson;
 use crate::oip::Traces;
+use crate::operations::cache::ResponseCaches;
 use crate::operations::facts::FactsCache;
 
 /// Cheap to clone; reads as [`AppState`].
@@ -22,6 +23,7 @@ pub(crate) struct Context(Arc<Inner>);
 pub(crate) struct Inner {
     state: AppState,
     pub(crate) facts: FactsCache,
+    pub(crate) caches: ResponseCaches,
     /// One permit for each image at work; see [`image_slots`].
     pub(crate) image_slots: Arc<Semaphore>,
     /// One permit for each event stream.
@@ -43,6 +45,7 @@ impl Context {
         Self(Arc::new(Inner {
             body_budget,
             traces: Traces::default(),
+            caches: ResponseCaches::new(&state.settings.response_cache_bytes),
             state,
             facts: FactsCache::default(),
             image_slots: Arc::new(Semaphore::new(image_slots())),

@@ -20,6 +20,7 @@ mod readiness;
 mod stac;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,8 @@ pub struct Settings {
     /// Whether the inference log keeps small features and predictions, not only that there was a request.
     pub log_payloads: bool,
     pub async_requests: AsyncSettings,
+    /// What the answers that are kept of a model may take, by its name; without an entry none are kept.
+    pub response_cache_bytes: BTreeMap<String, usize>,
 }
 
 /// Of requests that are answered later. They are kept in the database, so each bound is one on its size.
@@ -137,6 +140,7 @@ impl Settings {
             default_strategy: StrategyKind::BlueGreen,
             log_payloads: true,
             async_requests: AsyncSettings::default(),
+            response_cache_bytes: BTreeMap::new(),
         }
     }
 }

@@ -56,8 +56,13 @@ impl Sha256Hasher {
     }
 
     pub fn finish(self) -> Sha256Digest {
-        let hex = self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = self.finish_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         Sha256Digest(hex)
+    }
+
+    /// Not written out, for keys in memory.
+    pub fn finish_bytes(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 

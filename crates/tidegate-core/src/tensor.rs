@@ -196,6 +196,17 @@ impl Tensor {
         }
     }
 
+    /// The same values in memory of their own: what was cut out of a larger piece does not keep that alive.
+    pub fn with_own_memory(&self) -> Self {
+        let data = match &self.data {
+            Data::Fixed(bytes) => Data::Fixed(Bytes::copy_from_slice(bytes)),
+            Data::Strings(strings) => {
+                Data::Strings(strings.iter().map(|string| Bytes::copy_from_slice(string)).collect())
+            }
+        };
+        Self { dtype: self.dtype, shape: self.shape.clone(), data }
+    }
+
     pub fn n_elements(&self) -> usize {
         self.shape.iter().product()
     }

@@ -69,6 +69,7 @@ pub struct Slot {
     n_sessions: usize,
     loaded_in: Duration,
     warm_latency: Duration,
+    is_repeatable: bool,
     batching: Batching,
     resident_bytes: Option<u64>,
     answered: AtomicU64,
@@ -108,7 +109,8 @@ impl Slot {
         let started = Instant::now();
         let mut sessions = load_sessions(runtime, &spec, options)?;
         let loaded_in = started.elapsed();
-        let warm_latency = warm_up(&mut sessions, options.warmup_runs.max(1))?;
+        let WarmUp { latency: warm_latency, is_repeatable } =
+            warm_up(&mut sessions, options.warmup_runs.max(1))?;
         let batching = Batching::find_out(&mut sessions, &options.batch);
         let resident_bytes =
             memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
@@ -122,6 +124,7 @@ impl Slot {
             returned: Condvar::new(),
             loaded_in,
             warm_latency,
+            is_repeatable,
             batching,
             resident_bytes,
             answered: AtomicU64::new(0),
@@ -169,6 +172,11 @@ impl Slot {
     /// The median of the warm-up runs, on inputs with one element along every varying axis.
     pub fn warm_latency(&self) -> Duration {
         self.warm_latency
+    }
+
+    /// Whether all warm-up runs, of one input, gave the same answer to the last bit. Not known, so false, after a single run.
+    pub fn is_repeatable(&self) -> bool {
+        self.is_repeatable
     }
 
     /// The most rows of different requests that run together; one where requests run alone.
@@ -322,18 +330,30 @@ fn load_sessions(
     Ok(sessions)
 }
 
-/// The median time of a run.
-fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<Duration, LoadError> {
+struct WarmUp {
+    /// The median time of a run.
+    latency: Duration,
+    is_repeatable: bool,
+}
+
+fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<WarmUp, LoadError> {
     let inputs = probe::probe_inputs(sessions[0].signature(), 0);
     let mut times = vec![];
+    let (mut first, mut n_alike) = (None, 0);
     for session in sessions {
         for _ in 0..n_runs {
             let started = Instant::now();
             let outcome = session.run(&inputs);
             times.push(started.elapsed());
-            outcome.map_err(|source| LoadError::WarmUp { inputs: probe::describe(&inputs), source })?;
+            let outputs =
+                outcome.map_err(|source| LoadError::WarmUp { inputs: probe::describe(&inputs), source })?;
+            match &first {
+                None => first = Some(outputs),
+                Some(first) if *first == outputs => n_alike += 1,
+                Some(_) => {}
+            }
         }
     }
     times.sort_unstable();
-    Ok(times[times.len() / 2])
+    Ok(WarmUp { latency: times[times.len() / 2], is_repeatable: n_alike > 0 && n_alike + 1 == times.len() })
 }

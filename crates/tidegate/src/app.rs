@@ -1,5 +1,6 @@
 //! The server put together: storage, runtime, controller, API, and their orderly end.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,11 +256,18 @@ fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Se
         max_image_pixels: config.server.max_image_megapixels * 1_000_000,
         log_payloads: config.inference_log.payloads,
         async_requests: async_settings(config),
+        response_cache_bytes: response_cache_bytes(config),
         import_roots: config.import_roots()?,
         default_environment: config.deployments.default_environment,
         default_strategy: config.deployments.default_strategy,
         ..Settings::with_cache_dir(cache_dir)
     })
+}
+
+fn response_cache_bytes(config: &Config) -> BTreeMap<String, usize> {
+    let models = config.runtime.models.iter();
+    let bytes = |mib: u64| usize::try_from(mib * MIB).unwrap_or(usize::MAX);
+    models.filter_map(|(name, model)| Some((name.clone(), bytes(model.cache_mib?)))).collect()
 }
 
 fn async_settings(config: &Config) -> AsyncSettings {

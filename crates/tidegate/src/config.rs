@@ -149,6 +149,8 @@ pub struct ModelRuntimeConfig {
     pub max_batch: Option<usize>,
     /// How long a request may be held back for others while the model is at work. Default: 0.
     pub max_delay_ms: Option<u64>,
+    /// What its answers may take that are kept to be given again, in MiB. Default: none are kept.
+    pub cache_mib: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -548,6 +550,7 @@ impl ModelRuntimeConfig {
             ("intra_threads", self.intra_threads.map(|value| value as u64), 1, 1024),
             ("max_batch", self.max_batch.map(|value| value as u64), 1, 4096),
             ("max_delay_ms", self.max_delay_ms, 0, 10_000),
+            ("cache_mib", self.cache_mib, 0, 1024 * 1024),
         ];
         let set = keys.map(|(name, value, min, max)| value.map(|value| (key(name), value, min, max)));
         set.into_iter().flatten()

@@ -28,7 +28,7 @@ use crate::extract::{
 };
 use crate::operations::fault::Fault;
 use crate::operations::features::Features;
-use crate::operations::predict::{self, Predicted, Query, Target, milliseconds};
+use crate::operations::predict::{self, CacheUse, Predicted, Query, Target, milliseconds};
 use crate::operations::prediction::Prediction;
 use crate::operations::register::parse_number;
 use crate::operations::tensor_json::tensor_from_json;
@@ -37,6 +37,9 @@ use image::ImageParameters;
 
 /// The version that answered, also where the body is an image.
 pub(crate) const VERSION_HEADER: &str = "x-tidegate-version";
+
+/// Whether the answer was given before, of models that have a cache: `hit` or `miss`.
+const CACHE_HEADER: &str = "x-tidegate-cache";
 
 /// Give `features` or `inputs`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -98,7 +101,8 @@ pub(crate) struct PredictResponse {
     request_body(content((PredictRequest = "application/json"), (image::ImageForm = "multipart/form-data"),
         (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/tiff"), (Vec<u8> = "image/webp"))),
     responses((status = 200, content((PredictResponse = "application/json"), (Vec<u8> = "image/png"),
-            (Vec<u8> = "application/zip")), headers(("X-Tidegate-Version" = String))),
+            (Vec<u8> = "application/zip")),
+            headers(("X-Tidegate-Version" = String), ("X-Tidegate-Cache" = Option<String>))),
         (status = 202, description = "Taken in; it will be answered", body = respond_async::TakenResponse,
             headers(("Location" = String), ("Retry-After" = u32))),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 413, body = ErrorBody),
@@ -148,7 +152,7 @@ async fn predict_json(
         Asked { version: body.version, request_id: body.request_id, environment: body.environment, started };
     let target = target(context, model, headers, asked)?;
     let query = query(body.features, body.inputs)?;
-    let Predicted { chosen, prediction, copy: _held } = predict::predict(context, &target, query).await?;
+    let Predicted { chosen, prediction, copy: _held, cache } = predict::predict(context, &target, query).await?;
     let version = chosen.number();
     let response = PredictResponse {
         request_id: target.request_id.to_string(),
@@ -159,7 +163,7 @@ async fn predict_json(
         latency_ms: milliseconds(target.started),
         timestamp: context.clock.now(),
     };
-    Ok(with_version(Json(response).into_response(), &version))
+    Ok(with_cache(with_version(Json(response).into_response(), &version), cache))
 }
 
 /// One of the two.
@@ -220,6 +224,14 @@ fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -
 fn with_version(mut response: Response, version: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(version) {
         response.headers_mut().insert(VERSION_HEADER, value);
+    }
+    response
+}
+
+/// In every protocol; in gRPC it is metadata.
+pub(crate) fn with_cache(mut response: Response, cache: Option<CacheUse>) -> Response {
+    if let Some(cache) = cache {
+        response.headers_mut().insert(CACHE_HEADER, HeaderValue::from_static(cache.as_str()));
     }
     response
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::context::Context;
+use crate::operations::cache::CacheStatus;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +25,8 @@ pub(crate) struct ServerInfo {
     #[schema(value_type = Vec<Object>)]
     models: Value,
     uptime_seconds: u64,
+    /// Of the models that have one: hits, misses, evictions, and how full it is.
+    response_caches: Vec<CacheStatus>,
     /// Rows of the inference log that were dropped because its buffer was full.
     inference_log_shed: u64,
 }
@@ -57,6 +60,7 @@ pub(crate) async fn server(State(context): State<Context>) -> Json<ServerInfo> {
         default_environment: context.settings.default_environment,
         models: serde_json::to_value(context.server.loaded()).unwrap_or_default(),
         uptime_seconds: context.inner().started.elapsed().as_secs(),
+        response_caches: context.inner().caches.statuses(),
         inference_log_shed: context.shed_log_rows(),
     })
 }

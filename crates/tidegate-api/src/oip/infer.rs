@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::extract::{Asker, is_key};
 use crate::operations::fault::Fault;
-use crate::operations::predict::{self, PredictError, Predicted, Query, Target};
+use crate::operations::predict::{self, CacheUse, PredictError, Predicted, Query, Target};
 use crate::operations::register::parse_number;
 use crate::operations::shadow::ShadowCopy;
 
@@ -47,6 +47,7 @@ pub(super) struct InferAnswer {
     pub version: String,
     /// Those that were asked for, in that order.
     pub outputs: Vec<NamedTensor>,
+    pub cache: Option<CacheUse>,
     /// Held until the answer is written.
     pub _copy: Option<ShadowCopy>,
 }
@@ -63,13 +64,14 @@ pub(super) async fn infer(
     target.deadline = request.timeout.and_then(|timeout| started.checked_add(timeout));
     let outputs = request.outputs.iter().map(|output| output.name.clone()).collect();
     let query = Query::Tensors { inputs: request.inputs, outputs };
-    let Predicted { chosen, prediction, copy } = predict::predict(context, &target, query).await?;
+    let Predicted { chosen, prediction, copy, cache } = predict::predict(context, &target, query).await?;
     let id = if request.id.is_empty() { target.request_id.to_string() } else { request.id };
     Ok(InferAnswer {
         id,
         model: chosen.model_name(),
         version: chosen.number(),
         outputs: select(prediction.into_outputs(), request.outputs)?,
+        cache,
         _copy: copy,
     })
 }

@@ -4,6 +4,7 @@
 //! the field at fault where the caller is.
 
 pub(crate) mod agreement;
+pub(crate) mod cache;
 pub(crate) mod catalogue;
 mod exact;
 pub(crate) mod facts;

@@ -8,6 +8,7 @@ use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timesta
 use tidegate_serve::{InferError, InferOptions, Inference, Priority, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, JsonText, StoreError};
 
+use super::cache::Key;
 use super::facts::VersionFacts;
 use super::fault::{Fault, listed};
 use super::features::{Features, from_features};
@@ -61,6 +62,24 @@ pub(crate) struct Predicted {
     pub prediction: Prediction,
     /// To be held until the answer is written.
     pub copy: Option<ShadowCopy>,
+    /// `None` where the model has no cache.
+    pub cache: Option<CacheUse>,
+}
+
+/// Whether the answer was given before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    Hit,
+    Miss,
+}
+
+impl CacheUse {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+        }
+    }
 }
 
 /// Why there is no prediction.
@@ -138,18 +157,18 @@ pub(crate) async fn predict_unless(
     };
     let (features, inputs) = inputs(&chosen, query);
     let result = match inputs {
-        Ok(inputs) => run(context, &chosen, chosen.resolved.shadow.as_ref(), inputs, target.options()).await,
+        Ok(inputs) => cached_or_run(context, &chosen, inputs, target.options()).await,
         Err(misfit) => Err(misfit),
     };
     let result = match result {
         Err(error) if is_put_off(&error) => return Err(error),
         result => result,
     };
-    let answer = Answer::of(context, features.as_ref(), result.as_ref().map(|(prediction, _)| prediction));
+    let answer = Answer::of(context, features.as_ref(), result.as_ref().map(|(prediction, _, _)| prediction));
     account(context, target, Some(&chosen), answer);
     context.inner().traces.record(target.request_id.as_str(), &chosen, milliseconds(target.started));
-    let (prediction, copy) = result?;
-    Ok(Predicted { chosen, prediction, copy })
+    let (prediction, copy, cache) = result?;
+    Ok(Predicted { chosen, prediction, copy, cache })
 }
 
 /// Finds who answers; where nobody does, the request is accounted for as failed.
@@ -263,14 +282,41 @@ fn check_outputs(chosen: &Chosen, names: &[String]) -> Result<(), PredictError> 
     if faults.is_empty() { Ok(()) } else { Err(PredictError::Misfit(faults)) }
 }
 
+/// Looks whether the answer was given before, where the model has a cache. Such an answer is no evidence of how the version
+/// does: the slot does not count it, and no shadow is given a copy.
+async fn cached_or_run(
+    context: &Context,
+    chosen: &Chosen,
+    inputs: Vec<NamedTensor>,
+    options: InferOptions,
+) -> Result<(Prediction, Option<ShadowCopy>, Option<CacheUse>), PredictError> {
+    let slot = &chosen.resolved.slot;
+    let cache = context.inner().caches.of(slot.model_name().as_str()).filter(|_| slot.is_repeatable());
+    let Some(cache) = cache else {
+        let (prediction, copy) = run(context, chosen, inputs, options).await?;
+        return Ok((prediction, copy, None));
+    };
+    let started = Instant::now();
+    let key = Key::new(slot.version_id(), &inputs);
+    let served = &chosen.facts.served;
+    if let Some(prediction) = cache.get(&key) {
+        served.answered_from_cache(started.elapsed(), context.clock.now());
+        return Ok((prediction, None, Some(CacheUse::Hit)));
+    }
+    served.cache_miss.add(started.elapsed());
+    let (prediction, copy) = run(context, chosen, inputs, options).await?;
+    cache.put(key, &prediction);
+    Ok((prediction, copy, Some(CacheUse::Miss)))
+}
+
 /// Runs one request on the slot.
 async fn run(
     context: &Context,
     chosen: &Chosen,
-    shadow: Option<&Arc<Slot>>,
     inputs: Vec<NamedTensor>,
     options: InferOptions,
 ) -> Result<(Prediction, Option<ShadowCopy>), PredictError> {
+    let shadow = chosen.resolved.shadow.as_ref();
     let (inference, copy) = infer(context, chosen, shadow, inputs, options).await?;
     Ok((prediction(chosen, inference.outputs)?, copy))
 }

@@ -55,6 +55,17 @@ impl Prediction {
         self.0.into_iter().map(named).collect()
     }
 
+    /// How much memory the values take.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.0.iter().map(|output| output.tensor.size_bytes()).sum()
+    }
+
+    /// The same values, in no larger piece of memory than they need.
+    pub(crate) fn with_own_memory(&self) -> Self {
+        let own = |output: &Output| Output { tensor: output.tensor.with_own_memory(), ..output.clone() };
+        Self(self.0.iter().map(own).collect())
+    }
+
     pub(crate) fn n_elements(&self) -> usize {
         self.0.iter().map(|output| output.tensor.n_elements()).sum()
     }

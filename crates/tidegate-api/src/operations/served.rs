@@ -14,7 +14,7 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    fn add(&self, duration: Duration) {
+    pub(crate) fn add(&self, duration: Duration) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.ns.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -35,6 +35,10 @@ pub(crate) struct Served {
     pub fail: Counter,
     pub queue: Counter,
     pub infer: Counter,
+    /// Answers that were given before, and how long it took to find them; they are among `success`.
+    pub cache_hit: Counter,
+    /// And how long it took to find none.
+    pub cache_miss: Counter,
     rows: AtomicU64,
     last_ms: AtomicI64,
 }
@@ -52,6 +56,12 @@ impl Served {
         self.queue.add(queue);
         self.infer.add(infer);
         self.rows.fetch_add(n_rows as u64, Ordering::Relaxed);
+        self.last_ms.store(at.as_millisecond(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered_from_cache(&self, took: Duration, at: Timestamp) {
+        self.success.add(took);
+        self.cache_hit.add(took);
         self.last_ms.store(at.as_millisecond(), Ordering::Relaxed);
     }
 

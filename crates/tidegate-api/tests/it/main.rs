@@ -15,6 +15,7 @@ mod oip;
 mod ndjson;
 mod openapi;
 mod respond_async;
+mod response_cache;
 mod registry;
 mod replicas;
 mod shadow;

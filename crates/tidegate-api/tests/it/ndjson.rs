@@ -116,7 +116,7 @@ async fn a_long_stream_is_answered_like_its_lines() {
         let is_fixed = model == "fixed-batch.onnx";
         let row = |i: usize| if is_fixed { json!([[i, 0, 0], [i, 0, 0]]) } else { json!([i, 0, 0]) };
         let text: String = (0..1500).map(|i| format!("{}\n", json!({"x": row(i)}))).collect();
-        let pieces = text.into_bytes().chunks(1000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec()));
+        let pieces = text.as_bytes().chunks(1000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec()));
         let body = Body::from_stream(futures::stream::iter(pieces.collect::<Vec<_>>()));
         let reply = app.post_raw(PATH, NDJSON, body).await;
         let answers = lines(&reply.body);

@@ -73,7 +73,7 @@ impl App {
         let runtime =
             open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, library_candidates: vec![] })
                 .unwrap();
-        let slot = SlotOptions { warmup_runs: 1, ..SlotOptions::default() };
+        let slot = SlotOptions { warmup_runs: 2, ..SlotOptions::default() };
         let options = ServerOptions { n_workers: 1, queue_limit: 64, slot, ..ServerOptions::default() };
         let server = Arc::new(Server::new(runtime, options));
         let clock: Arc<dyn Clock> = Arc::new(FixedClock);

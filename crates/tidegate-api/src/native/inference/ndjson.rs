@@ -189,6 +189,24 @@ struct Tally {
     is_broken: bool,
 }
 
+/// Accounts for the stream when it is over, also where its caller went away and the task was dropped.
+struct Ledger {
+    context: Context,
+    target: Target,
+    chosen: Chosen,
+    tally: Tally,
+    /// To the end.
+    is_read: bool,
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let error = std::mem::take(&mut self.tally).error(self.is_read);
+        let answer = Answer { error, ..Answer::default() };
+        account(&self.context, &self.target, Some(&self.chosen), answer);
+    }
+}
+
 struct Answered {
     text: Vec<u8>,
     tally: Tally,
@@ -229,20 +247,23 @@ impl Work {
         };
         let chunks = futures::stream::unfold(reader, Reader::next);
         let mut answered = pin!(chunks.map(|chunk| self.answer(chunk)).buffered(AT_A_TIME));
-        let (mut tally, mut is_read) = (Tally::default(), true);
+        let mut ledger = Ledger {
+            context: self.context.clone(),
+            target,
+            chosen: self.chosen.clone(),
+            tally: Tally::default(),
+            is_read: false,
+        };
         while let Some(Answered { text, tally: more }) = answered.next().await {
             let bytes_per_line = text.len() / usize::try_from(more.n_lines.max(1)).unwrap_or(usize::MAX);
             max_lines.store((TARGET_BYTES / bytes_per_line.max(1)).clamp(1, MAX_LINES), Ordering::Relaxed);
-            tally.add(more);
-            let sent = answers.send_timeout(text.into(), READ_PATIENCE).await;
-            if sent.is_err() {
-                is_read = false;
-                break;
+            ledger.tally.add(more);
+            if answers.send_timeout(text.into(), READ_PATIENCE).await.is_err() {
+                return;
             }
         }
-        is_whole.store(is_read, Ordering::Release);
-        let error = tally.error(is_read);
-        account(&self.context, &target, Some(&self.chosen), Answer { error, ..Answer::default() });
+        is_whole.store(true, Ordering::Release);
+        ledger.is_read = true;
     }
 
     async fn answer(&self, chunk: Chunk) -> Answered {

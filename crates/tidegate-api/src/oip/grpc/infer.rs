@@ -14,6 +14,7 @@ use super::infer_request::{Decoded, decode};
 use super::messages::{ModelInferResponse, ModelStreamInferError};
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::native::inference::with_cache;
 use crate::oip::infer::infer;
 
 pub(super) async fn model_infer(
@@ -27,7 +28,7 @@ pub(super) async fn model_infer(
     request.timeout = [request.timeout, timeout(&parts.headers)].into_iter().flatten().min();
     let answer = infer(&context, addressee, &parts.headers, request, started).await?;
     drop(received.held);
-    Ok(respond(unary(&answer, is_typed)))
+    Ok(with_cache(respond(unary(&answer, is_typed)), answer.cache))
 }
 
 /// What the caller's deadline was when it sent the request: a number and a unit.

@@ -74,6 +74,8 @@ pub(super) async fn model_statistics(
                 compute_input: Some(StatisticDuration::default()),
                 compute_infer: counter(&served.infer),
                 compute_output: Some(StatisticDuration::default()),
+                cache_hit: counter(&served.cache_hit),
+                cache_miss: counter(&served.cache_miss),
             }),
             memory_usage: of.status.resident_bytes.map(memory).into_iter().collect(),
         }

@@ -217,6 +217,10 @@ pub(super) struct InferStatistics {
     pub compute_infer: Option<StatisticDuration>,
     #[prost(message, optional, tag = "6")]
     pub compute_output: Option<StatisticDuration>,
+    #[prost(message, optional, tag = "7")]
+    pub cache_hit: Option<StatisticDuration>,
+    #[prost(message, optional, tag = "8")]
+    pub cache_miss: Option<StatisticDuration>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::infer::{Forms, JSON_LENGTH_HEADER};
 use crate::error::ApiError;
-use crate::native::inference::VERSION_HEADER;
+use crate::native::inference::{VERSION_HEADER, with_cache};
 use crate::oip::binary::binary_of;
 use crate::oip::body::Pieces;
 use crate::oip::infer::InferAnswer;
@@ -86,7 +86,7 @@ pub(super) fn answer(inferred: &InferAnswer, forms: Forms) -> Result<Response, A
     if let Ok(value) = HeaderValue::from_str(&inferred.version) {
         response.headers_mut().insert(VERSION_HEADER, value);
     }
-    Ok(response)
+    Ok(with_cache(response, inferred.cache))
 }
 
 fn whole(json: Vec<u8>, binary: Vec<Bytes>) -> Response {

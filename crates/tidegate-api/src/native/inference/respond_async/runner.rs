@@ -200,7 +200,7 @@ async fn attempt(context: &Context, claimed: &Claimed) -> Attempt {
     let waited = now.duration_since(claimed.request.requested_at);
     let outcome = predict(context, claimed, started, waited >= settings.max_wait).await;
     let (outcome, version, copy) = match outcome {
-        Ok(Predicted { chosen, prediction, copy }) => {
+        Ok(Predicted { chosen, prediction, copy, .. }) => {
             let outcome = completed(context, claimed, &prediction);
             (outcome, Some(chosen.resolved.slot.number().clone()), copy)
         }
