@@ -41,6 +41,7 @@ pub use extract::ANONYMOUS;
 pub use native::inference::AsyncRunner;
 pub use openapi::openapi;
 pub use operations::agreement::contradictions;
+pub use operations::log_policy::{InvalidRedaction, LogSettings, Redaction};
 pub use operations::register::ImportRoot;
 pub use operations::sample::{Sample, SampleError, SampleMisfit, Subject, Trial, TrialError};
 pub use readiness::{Phase, Readiness};
@@ -88,8 +89,7 @@ pub struct Settings {
     pub cache_dir: PathBuf,
     pub default_environment: Environment,
     pub default_strategy: StrategyKind,
-    /// Whether the inference log keeps small features and predictions, not only that there was a request.
-    pub log_payloads: bool,
+    pub log: LogSettings,
     pub async_requests: AsyncSettings,
     /// What the answers that are kept of a model may take, by its name; without an entry none are kept.
     pub response_cache_bytes: BTreeMap<String, usize>,
@@ -138,7 +138,7 @@ impl Settings {
             cache_dir: cache_dir.into(),
             default_environment: Environment::Production,
             default_strategy: StrategyKind::BlueGreen,
-            log_payloads: true,
+            log: LogSettings::default(),
             async_requests: AsyncSettings::default(),
             response_cache_bytes: BTreeMap::new(),
         }

@@ -254,7 +254,7 @@ fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Se
         max_upload_bytes: config.artifacts.max_artifact_mib * MIB,
         max_request_bytes: config.server.max_request_mib * MIB,
         max_image_pixels: config.server.max_image_megapixels * 1_000_000,
-        log_payloads: config.inference_log.payloads,
+        log: config.inference_log.settings()?,
         async_requests: async_settings(config),
         response_cache_bytes: response_cache_bytes(config),
         import_roots: config.import_roots()?,

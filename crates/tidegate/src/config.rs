@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
-use tidegate_api::ImportRoot;
+use tidegate_api::{ImportRoot, LogSettings};
 use tidegate_core::{Environment, StrategyKind};
 use tidegate_serve::{BatchOptions, RuntimeChoice, ServerOptions, SlotOptions};
 use tidegate_store::{ArtifactLocation, ArtifactStore};
@@ -192,13 +192,19 @@ impl Default for ReplicaConfig {
 pub struct InferenceLogConfig {
     /// Whether features and predictions are kept, or only that the request was made and how it went.
     pub payloads: bool,
+    /// The part of all requests that is kept in the log: 0 to 1.
+    pub share: f64,
+    /// Features or a prediction of more KiB, as JSON, are not kept.
+    pub max_payload_kib: u64,
+    /// Names of features and outputs, or paths such as `features.x[2]`, whose values are replaced before they are written.
+    pub redact: Vec<String>,
     /// Days after which a request is deleted from the log.
     pub retention_days: u32,
 }
 
 impl Default for InferenceLogConfig {
     fn default() -> Self {
-        Self { payloads: true, retention_days: 30 }
+        Self { payloads: true, share: 1.0, max_payload_kib: 4, redact: Vec::new(), retention_days: 30 }
     }
 }
 
@@ -353,6 +359,7 @@ impl Config {
         config.apply(flags);
         config.check_ranges()?;
         config.webhooks()?;
+        config.inference_log.settings()?;
         Ok(config)
     }
 
@@ -375,6 +382,7 @@ impl Config {
             ("async_requests.max_waiting", self.async_requests.max_waiting, 1, 1_000_000),
             ("async_requests.max_wait_s", self.async_requests.max_wait_s, 1, 30 * 24 * 3600),
             ("async_requests.retention_hours", self.async_requests.retention_hours, 1, 24 * 366),
+            ("inference_log.max_payload_kib", self.inference_log.max_payload_kib, 0, 16 * 1024),
             ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
         ];
         let ranges = ranges.map(|(key, value, min, max)| (key.to_owned(), value, min, max));
@@ -514,6 +522,18 @@ impl Config {
             *url = mask_password(url);
         }
         toml::to_string_pretty(&shown).context("failed to write the configuration as TOML")
+    }
+}
+
+impl InferenceLogConfig {
+    pub fn settings(&self) -> anyhow::Result<LogSettings> {
+        if !(0.0..=1.0).contains(&self.share) {
+            bail!("configuration key `inference_log.share` is {}; give 0 to 1", self.share);
+        }
+        let redact = self.redact.iter().map(|text| text.parse());
+        let redact = redact.collect::<Result<_, _>>().context("configuration key `inference_log.redact`")?;
+        let max_payload_bytes = usize::try_from(self.max_payload_kib * 1024).unwrap_or(usize::MAX);
+        Ok(LogSettings { share: self.share, payloads: self.payloads, max_payload_bytes, redact })
     }
 }
 
@@ -710,6 +730,8 @@ mod tests {
             ("[server]\nmax_request_mib = 99999999999999999", "server.max_request_mib"),
             ("[runtime]\nworkers = 0", "runtime.workers"),
             ("[runtime.models.m]\nmax_batch = 0", "runtime.models.m.max_batch"),
+            ("[inference_log]\nshare = 1.5", "inference_log.share"),
+            ("[inference_log]\nredact = [\"card\", \"a.b\"]", "inference_log.redact"),
         ] {
             let message = load_text(toml).unwrap_err().to_string();
             assert!(message.contains(&format!("`{key}`")), "{message}");

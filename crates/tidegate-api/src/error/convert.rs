@@ -152,6 +152,13 @@ impl From<FeedbackError> for ApiError {
                 );
                 Self::new(ErrorCode::RequestNotFound, message)
             }
+            FeedbackError::NotKept(request_id) => {
+                let message = format!(
+                    "request `{}` was not kept: the inference log is a sample (`inference_log.share`)",
+                    request_id.as_str().chars().take(200).collect::<String>()
+                );
+                Self::new(ErrorCode::RequestNotFound, message)
+            }
             FeedbackError::Invalid(fault) => fault.into(),
             FeedbackError::Store(error) => error.into(),
         }

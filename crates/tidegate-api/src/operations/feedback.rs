@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_core::{Moments, RequestId};
-use tidegate_store::{FeedbackRecord, InferenceRecord, Label, StoreError};
+use tidegate_store::{FeedbackRecord, InferenceRecord, JsonText, Label, StoreError};
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::operations::fault::Fault;
+use crate::operations::log_policy::is_redacted;
 
 /// The inference log is written a moment behind the answer, on a busy disk several; feedback that comes sooner waits.
 const LOG_PATIENCE: Duration = Duration::from_secs(3);
@@ -41,6 +42,9 @@ pub(crate) enum Truth {
 pub(crate) enum FeedbackError {
     #[error("request `{0}` is not in the inference log")]
     UnknownRequest(RequestId),
+    /// The log is a sample, and this request is not in it.
+    #[error("request `{0}` was not kept")]
+    NotKept(RequestId),
     #[error("the feedback does not fit")]
     Invalid(Fault),
     #[error(transparent)]
@@ -55,6 +59,9 @@ pub(crate) async fn give(
     by: &str,
 ) -> Result<Option<bool>, FeedbackError> {
     check_metrics(&told.metrics).map_err(FeedbackError::Invalid)?;
+    if !context.settings.log.keeps(&request_id) {
+        return Err(FeedbackError::NotKept(request_id));
+    }
     let request = logged(context, &request_id).await?;
     let label = told.truth.map(|truth| label(truth, &request)).transpose()?;
     let is_correct = label.as_ref().map(|label| label.is_correct);
@@ -77,11 +84,12 @@ fn label(truth: Truth, request: &InferenceRecord) -> Result<Label, FeedbackError
     Ok(match truth {
         Truth::Verdict(is_correct) => Label { is_correct, ground_truth: None },
         Truth::Value(value) => {
-            let prediction = request.prediction.as_ref().ok_or_else(|| {
+            let prediction = request.prediction.as_ref().map(JsonText::value);
+            let prediction = prediction.filter(|prediction| !is_redacted(prediction)).ok_or_else(|| {
                 let message = "the prediction was not kept in the log, so it cannot be compared; send `correct` instead";
                 FeedbackError::Invalid(Fault::new("groundTruth", message))
             })?;
-            Label { is_correct: agrees(&value, &prediction.value()), ground_truth: Some(value) }
+            Label { is_correct: agrees(&value, &prediction), ground_truth: Some(value) }
         }
     })
 }

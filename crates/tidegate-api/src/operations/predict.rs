@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
 use tidegate_serve::{InferError, InferOptions, Inference, Priority, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, JsonText, StoreError};
@@ -12,6 +11,7 @@ use super::cache::Key;
 use super::facts::VersionFacts;
 use super::fault::{Fault, listed};
 use super::features::{Features, from_features};
+use super::log_policy::Payload;
 use super::prediction::{NotFinite, Prediction};
 use super::shadow::ShadowCopy;
 use crate::context::Context;
@@ -164,7 +164,7 @@ pub(crate) async fn predict_unless(
         Err(error) if is_put_off(&error) => return Err(error),
         result => result,
     };
-    let answer = Answer::of(context, features.as_ref(), result.as_ref().map(|(prediction, _, _)| prediction));
+    let answer = Answer::of(context, target, features.as_ref(), result.as_ref().map(|(prediction, _, _)| prediction));
     account(context, target, Some(&chosen), answer);
     context.inner().traces.record(target.request_id.as_str(), &chosen, milliseconds(target.started));
     let (prediction, copy, cache) = result?;
@@ -182,7 +182,7 @@ fn chosen_or_accounted(
     chosen: Result<Chosen, PredictError>,
 ) -> Result<Chosen, PredictError> {
     if let Err(error) = &chosen {
-        account(context, target, None, Answer::failed(error));
+        account(context, target, None, Answer::failed(context, error));
     }
     chosen
 }
@@ -384,42 +384,38 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn failed(error: &PredictError) -> Self {
-        Self { error: Some(error.to_string()), ..Self::default() }
+    pub(crate) fn failed(context: &Context, error: &PredictError) -> Self {
+        Self { error: Some(context.settings.log.error(error)), ..Self::default() }
     }
 
-    /// Payloads are kept only while they are small and the operator wants them.
     fn of(
         context: &Context,
+        target: &Target,
         features: Option<&Features>,
         result: Result<&Prediction, &PredictError>,
     ) -> Self {
-        let wanted = context.settings.log_payloads;
-        let features = features.filter(|features| wanted && features.n_leaves() <= MAX_LOGGED_ELEMENTS);
+        let log = &context.settings.log;
+        if !log.keeps(&target.request_id) {
+            return Self::default();
+        }
+        let features =
+            features.and_then(|features| log.kept(Payload::Features, features.n_leaves(), features));
         let prediction = result.ok();
-        let small = prediction.filter(|prediction| wanted && prediction.n_elements() <= MAX_LOGGED_ELEMENTS);
         Self {
-            features: features.and_then(small_json),
-            prediction: small.and_then(small_json),
+            features,
+            prediction: prediction
+                .and_then(|prediction| log.kept(Payload::Prediction, prediction.n_elements(), prediction)),
             confidence: prediction.and_then(Prediction::confidence),
-            error: result.err().map(ToString::to_string),
+            error: result.err().map(|error| log.error(error)),
         }
     }
 }
 
-/// Rows of a table, not images: the log is a database.
-const MAX_LOGGED_ELEMENTS: usize = 256;
-
-/// Of JSON text, far above any row of numbers: one element may be a text, and names have any length.
-const MAX_LOGGED_BYTES: usize = 64 << 10;
-
-/// The value, unless its text is longer than [`MAX_LOGGED_BYTES`].
-fn small_json(value: &impl Serialize) -> Option<JsonText> {
-    JsonText::within(value, MAX_LOGGED_BYTES)
-}
-
 /// Accounts for a request, failed or not.
 pub(crate) fn account(context: &Context, target: &Target, chosen: Option<&Chosen>, answer: Answer) {
+    if !context.settings.log.keeps(&target.request_id) {
+        return;
+    }
     let resolved = chosen.map(|chosen| &chosen.resolved);
     context.log_inference(InferenceRecord {
         request_id: target.request_id.clone(),

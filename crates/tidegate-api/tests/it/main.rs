@@ -11,6 +11,7 @@ mod event_stream;
 mod feedback;
 mod images;
 mod inference;
+mod inference_log;
 mod oip;
 mod ndjson;
 mod openapi;

@@ -79,8 +79,8 @@ pub(crate) async fn batch(
     let target = target(&context, model, &headers, asked)?;
     let chosen = choose(&context, &target).await?;
     let result = predict_all(&context, &chosen, body.instances).await;
-    let error = result.as_ref().err().map(ToString::to_string);
-    account(&context, &target, Some(&chosen), Answer { error, ..Answer::default() });
+    let answer = result.as_ref().err().map(|error| Answer::failed(&context, error));
+    account(&context, &target, Some(&chosen), answer.unwrap_or_default());
     let (predictions, _held) = result?;
     let version = chosen.number();
     let response = BatchResponse {

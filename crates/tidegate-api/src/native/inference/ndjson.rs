@@ -315,7 +315,10 @@ impl Answered {
             Ok(prediction) => AnswerLine { index, prediction: Some(prediction), error: None },
             Err(error) => {
                 self.tally.n_failed += 1;
-                self.tally.first_error.get_or_insert_with(|| error.message.clone());
+                // Words may quote what is to be kept out of the log.
+                let is_open = work.context.settings.log.redact.is_empty();
+                let words = || if is_open { error.message.clone() } else { format!("{:?}", error.code) };
+                self.tally.first_error.get_or_insert_with(words);
                 let content = error.content(work.trace_id.as_str(), work.context.clock.now());
                 AnswerLine { index, prediction: None, error: Some(content) }
             }

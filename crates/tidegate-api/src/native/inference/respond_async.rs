@@ -110,7 +110,7 @@ pub(super) async fn hand_in(
     let query = query(features, tensors)?;
     let chosen = choose(context, &target).await?;
     if let (_, Err(misfit)) = inputs(&chosen, query) {
-        account(context, &target, Some(&chosen), Answer::failed(&misfit));
+        account(context, &target, Some(&chosen), Answer::failed(context, &misfit));
         return Err(misfit.into());
     }
     let request = NewAsyncRequest {

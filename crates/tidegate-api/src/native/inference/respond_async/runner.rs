@@ -285,7 +285,7 @@ async fn predict(
         let reason =
             format!("each of {} processes that ran it was lost; it is not tried again", claimed.n_lost);
         let error = PredictError::Failed(reason);
-        account(context, &target, None, Answer::failed(&error));
+        account(context, &target, None, Answer::failed(context, &error));
         return Err(Failure::Final(error.into()));
     }
     let query = query(body.features, body.inputs).map_err(Failure::Final)?;
