@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::SignedDuration;
-use tidegate_api::{AppState, Application, AsyncSettings, DeploymentControl, Phase, Readiness, Settings, ThisReplica};
+use tidegate_api::{
+    AppState, Application, AsyncSettings, DeploymentControl, Phase, Readiness, Settings, ThisReplica,
+};
 use tidegate_core::{Clock, IdSource, ReplicaId};
 use tidegate_delivery::GateLimits;
 use tidegate_serve::{RuntimeOptions, Server, memory, open_runtime};
@@ -274,7 +276,8 @@ fn async_settings(config: &Config) -> AsyncSettings {
     let AsyncRequestsConfig { max_request_kib, max_result_mib, max_waiting, max_wait_s, retention_hours } =
         config.async_requests;
     let bytes = |n_bytes: u64| usize::try_from(n_bytes).unwrap_or(usize::MAX);
-    let span = |seconds| SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or(SignedDuration::MAX);
+    let span =
+        |seconds| SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or(SignedDuration::MAX);
     AsyncSettings {
         max_request_bytes: bytes(max_request_kib * KIB),
         max_result_bytes: bytes(max_result_mib * MIB),

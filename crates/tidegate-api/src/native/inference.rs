@@ -152,7 +152,8 @@ async fn predict_json(
         Asked { version: body.version, request_id: body.request_id, environment: body.environment, started };
     let target = target(context, model, headers, asked)?;
     let query = query(body.features, body.inputs)?;
-    let Predicted { chosen, prediction, copy: _held, cache } = predict::predict(context, &target, query).await?;
+    let Predicted { chosen, prediction, copy: _held, cache } =
+        predict::predict(context, &target, query).await?;
     let version = chosen.number();
     let response = PredictResponse {
         request_id: target.request_id.to_string(),
@@ -164,6 +165,12 @@ async fn predict_json(
         timestamp: context.clock.now(),
     };
     Ok(with_cache(with_version(Json(response).into_response(), &version), cache))
+}
+
+/// The tensors of a body, where it is one that has them.
+pub(crate) fn read_tensors(body: &[u8]) -> Option<Vec<NamedTensor>> {
+    let body: PredictRequest = json_from_slice(body).ok()?;
+    read_inputs(body.inputs?).ok()
 }
 
 /// One of the two.

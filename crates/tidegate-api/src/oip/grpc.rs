@@ -12,7 +12,7 @@ mod fields;
 mod health;
 mod infer;
 mod infer_answer;
-mod infer_request;
+pub(crate) mod infer_request;
 mod management;
 mod messages;
 mod metadata;

@@ -16,14 +16,14 @@ use crate::operations::register::parse_number;
 use crate::operations::shadow::ShadowCopy;
 
 /// Whom a request is for.
-pub(super) struct Addressee {
+pub(crate) struct Addressee {
     pub model: String,
     /// Empty: whichever the route says.
     pub version: String,
 }
 
 /// An inference request, read.
-pub(super) struct InferRequest {
+pub(crate) struct InferRequest {
     /// Empty: none was given.
     pub id: String,
     /// Or what is wrong with them, by place.
@@ -34,7 +34,7 @@ pub(super) struct InferRequest {
     pub timeout: Option<Duration>,
 }
 
-pub(super) struct RequestedOutput {
+pub(crate) struct RequestedOutput {
     pub name: String,
     /// How many classes to name instead of giving the values; 0 gives the values.
     pub n_classes: usize,

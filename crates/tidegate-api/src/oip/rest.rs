@@ -2,7 +2,7 @@
 
 mod answer;
 mod error;
-mod infer;
+pub(crate) mod infer;
 mod management;
 mod metadata;
 

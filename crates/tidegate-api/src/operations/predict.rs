@@ -164,7 +164,8 @@ pub(crate) async fn predict_unless(
         Err(error) if is_put_off(&error) => return Err(error),
         result => result,
     };
-    let answer = Answer::of(context, target, features.as_ref(), result.as_ref().map(|(prediction, _, _)| prediction));
+    let answer =
+        Answer::of(context, target, features.as_ref(), result.as_ref().map(|(prediction, _, _)| prediction));
     account(context, target, Some(&chosen), answer);
     context.inner().traces.record(target.request_id.as_str(), &chosen, milliseconds(target.started));
     let (prediction, copy, cache) = result?;

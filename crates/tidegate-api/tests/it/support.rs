@@ -8,7 +8,9 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tidegate_api::{AppState, Application, AsyncRunner, Phase, Readiness, Settings, ThisReplica, application};
+use tidegate_api::{
+    AppState, Application, AsyncRunner, Phase, Readiness, Settings, ThisReplica, application,
+};
 use tidegate_core::{Clock, IdSource, ReplicaId, Timestamp};
 use tidegate_serve::{RuntimeChoice, RuntimeOptions, Server, ServerOptions, SlotOptions, open_runtime};
 use tidegate_store::{ArtifactLocation, ArtifactStore, InferenceRecord, Store};

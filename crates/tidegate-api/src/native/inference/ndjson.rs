@@ -118,7 +118,8 @@ pub(super) async fn answer(
         return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
     }
     let StreamParameters { version, request_id, environment } = parameters;
-    let target = target(&context, model, &parts.headers, Asked { version, request_id, environment, started })?;
+    let target =
+        target(&context, model, &parts.headers, Asked { version, request_id, environment, started })?;
     let permit = Arc::clone(&context.inner().batch_streams).try_acquire_owned().map_err(|_| {
         let message = format!("{MAX_STREAMS} streams are at work, and more may not; try again");
         ApiError::new(ErrorCode::ServiceUnavailable, message).with_retry_after(OVERLOAD_RETRY_S)

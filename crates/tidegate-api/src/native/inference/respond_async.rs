@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidegate_core::{Environment, RequestId, Timestamp};
-use tidegate_store::{AsyncOutcome, AsyncRequest, AsyncResult, AsyncState, HandedIn, JsonText, NewAsyncRequest};
+use tidegate_store::{
+    AsyncOutcome, AsyncRequest, AsyncResult, AsyncState, HandedIn, JsonText, NewAsyncRequest,
+};
 use utoipa::ToSchema;
 
 use super::{Asked, PredictRequest, query, target};
@@ -130,7 +132,8 @@ pub(super) async fn hand_in(
             Ok(taken(&request.request_id))
         }
         HandedIn::Full => {
-            let message = format!("{} requests wait to be answered, and more may not; try again", settings.max_waiting);
+            let message =
+                format!("{} requests wait to be answered, and more may not; try again", settings.max_waiting);
             Err(ApiError::new(ErrorCode::ServiceUnavailable, message).with_retry_after(FULL_RETRY_S))
         }
         HandedIn::Known => {
@@ -182,7 +185,9 @@ pub(crate) async fn status(
     let request = match context.store.async_requests.get(&request_id).await? {
         Some(request) if !is_expired(&request, context.clock.now()) => request,
         Some(_) => return Err(expired(&request_id)),
-        None if context.store.inferences.get(&request_id).await?.is_some() => return Err(expired(&request_id)),
+        None if context.store.inferences.get(&request_id).await?.is_some() => {
+            return Err(expired(&request_id));
+        }
         None => return Err(unknown(&request_id)),
     };
     let mut response = Json(StatusResponse::from(&request)).into_response();

@@ -15,7 +15,7 @@ use crate::oip::infer::{Addressee, InferRequest, RequestedOutput};
 use crate::operations::fault::Fault;
 
 /// A request, whom it is for, and how it wants to be answered.
-pub(super) struct Decoded {
+pub(crate) struct Decoded {
     pub addressee: Addressee,
     pub request: InferRequest,
     /// The tensors came as numbers of their type, not as bytes: the answer's come so too.
@@ -32,7 +32,7 @@ struct Input {
     contents: Bytes,
 }
 
-pub(super) fn decode(message: Bytes) -> Result<Decoded, ApiError> {
+pub(crate) fn decode(message: Bytes) -> Result<Decoded, ApiError> {
     let malformed = |Malformed| {
         ApiError::new(
             ErrorCode::ValidationError,

@@ -16,7 +16,7 @@ use crate::operations::prediction::FlatValues;
 
 /// How an output is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Json,
     Binary,
 }

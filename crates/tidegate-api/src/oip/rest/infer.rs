@@ -104,12 +104,12 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
 }
 
 /// How each output is to be written: one by one as they were asked for, or all alike.
-pub(super) struct Forms {
+pub(crate) struct Forms {
     pub each: Vec<Form>,
     pub default: Form,
 }
 
-fn read(body: Bytes, json_length: Option<usize>) -> Result<(InferRequest, Forms), ApiError> {
+pub(crate) fn read(body: Bytes, json_length: Option<usize>) -> Result<(InferRequest, Forms), ApiError> {
     let json_length = json_length.unwrap_or(body.len());
     if json_length > body.len() {
         let message = format!("says {json_length} bytes, the body has {}", body.len());
