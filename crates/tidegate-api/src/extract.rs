@@ -8,7 +8,7 @@ mod page;
 mod principal;
 mod rest;
 
-pub(crate) use asker::{Asker, is_key, not_a_key};
+pub(crate) use asker::{Asker, is_key, not_a_key, sticky_header};
 pub(crate) use body::{
     ApiJson, MaybeJson, is_json, json_from_slice, media_type, read_body, read_content, too_large,
 };

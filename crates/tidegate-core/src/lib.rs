@@ -34,7 +34,7 @@ pub use model::{
 pub use moments::Moments;
 pub use name::{InvalidName, ModelName};
 pub use prediction::Predictions;
-pub use route::{Arm, Caller, Moved, Route, Shadow, StickyBy};
+pub use route::{Arm, Caller, HeaderName, InvalidStickyBy, Moved, Route, Shadow, StickyBy};
 pub use shadow::ShadowSummary;
 pub use signature::{Dim, Signature, SignatureMismatch, TensorSpec};
 pub use summary::ArmSummary;

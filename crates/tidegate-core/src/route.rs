@@ -5,7 +5,6 @@ use sha2::{Digest, Sha256};
 
 use crate::deployment::Environment;
 use crate::id::{DeploymentId, ModelId, ReplicaId, VersionId};
-use crate::model::text_enum;
 
 /// Traffic is split in steps of 0.01 %.
 pub const BUCKETS: u32 = 10_000;
@@ -51,17 +50,35 @@ pub struct Moved {
     pub replicas: Vec<ReplicaId>,
 }
 
-text_enum! {
-    /// What a split of traffic goes by: requests that are alike in it meet the same version.
-    StickyBy { Key, Principal, Request }
+/// What a split of traffic goes by: requests that are alike in it meet the same version. Written as `Key`, `Principal`,
+/// `Request` or `header:NAME`, read without regard to case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum StickyBy {
+    /// The caller's own key where it gives one, else each request by itself.
+    #[default]
+    Key,
+    Principal,
+    Request,
+    /// A header of the users' own choice (in gRPC, metadata).
+    Header(HeaderName),
 }
 
-impl Default for StickyBy {
-    /// The caller's own key where it gives one, else each request by itself.
-    fn default() -> Self {
-        Self::Key
-    }
+/// A name that a header can have, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HeaderName(String);
+
+/// Why a text does not say what a split goes by.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStickyBy {
+    #[error("must be one of key, principal, request, header:NAME, got `{0}`")]
+    Unknown(String),
+    #[error("`{0}` is not a header's name: use 1 to 64 letters, digits and `-`, such as x-user")]
+    HeaderName(String),
 }
+
+const HEADER_PREFIX: &str = "header:";
+const MAX_HEADER_NAME: usize = 64;
 
 /// What is known of who asks.
 #[derive(Clone, Copy, Debug)]
@@ -70,25 +87,89 @@ pub struct Caller<'a> {
     /// What the caller wants to be told apart by.
     pub key: Option<&'a str>,
     pub principal: Option<&'a str>,
+    /// The header that a route was found to go by when the request came in, and its value.
+    pub header: Option<(&'a HeaderName, &'a [u8])>,
 }
 
 impl<'a> Caller<'a> {
     /// Who says nothing of itself.
     pub fn unnamed(request_id: &'a str) -> Self {
-        Self { request_id, key: None, principal: None }
+        Self { request_id, key: None, principal: None, header: None }
+    }
+}
+
+impl HeaderName {
+    pub fn parse(name: &str) -> Result<Self, InvalidStickyBy> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if (1..=MAX_HEADER_NAME).contains(&name.len()) && name.bytes().all(is_allowed) {
+            return Ok(Self(name.to_ascii_lowercase()));
+        }
+        Err(InvalidStickyBy::HeaderName(shortened(name)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
 impl StickyBy {
-    /// The text that decides; the request's id where the caller did not say what this goes by.
-    pub fn key_of<'a>(self, caller: &Caller<'a>) -> &'a str {
-        match self {
-            Self::Key => caller.key,
-            Self::Principal => caller.principal,
+    /// What decides; the request's id where the caller did not say what this goes by.
+    pub fn key_of<'a>(&self, caller: &Caller<'a>) -> &'a [u8] {
+        let said = match self {
+            Self::Key => caller.key.map(str::as_bytes),
+            Self::Principal => caller.principal.map(str::as_bytes),
             Self::Request => None,
-        }
-        .unwrap_or(caller.request_id)
+            Self::Header(name) => caller.header.filter(|(given, _)| *given == name).map(|(_, value)| value),
+        };
+        said.unwrap_or(caller.request_id.as_bytes())
     }
+}
+
+impl std::fmt::Display for StickyBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key => f.write_str("Key"),
+            Self::Principal => f.write_str("Principal"),
+            Self::Request => f.write_str("Request"),
+            Self::Header(HeaderName(name)) => write!(f, "{HEADER_PREFIX}{name}"),
+        }
+    }
+}
+
+impl std::str::FromStr for StickyBy {
+    type Err = InvalidStickyBy;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStickyBy> {
+        let words = [Self::Key, Self::Principal, Self::Request];
+        if let Some(word) = words.into_iter().find(|word| word.to_string().eq_ignore_ascii_case(text)) {
+            return Ok(word);
+        }
+        match text.split_at_checked(HEADER_PREFIX.len()) {
+            Some((prefix, name)) if prefix.eq_ignore_ascii_case(HEADER_PREFIX) => {
+                HeaderName::parse(name).map(Self::Header)
+            }
+            _ => Err(InvalidStickyBy::Unknown(shortened(text))),
+        }
+    }
+}
+
+impl TryFrom<String> for StickyBy {
+    type Error = InvalidStickyBy;
+
+    fn try_from(text: String) -> Result<Self, InvalidStickyBy> {
+        text.parse()
+    }
+}
+
+impl From<StickyBy> for String {
+    fn from(sticky_by: StickyBy) -> Self {
+        sticky_by.to_string()
+    }
+}
+
+/// Enough to be recognised in an error.
+fn shortened(text: &str) -> String {
+    text.chars().take(60).collect()
 }
 
 /// A version and its share of the traffic.
@@ -123,7 +204,8 @@ impl Route {
     /// sample of copies is one of all requests.
     pub fn shadows(&self, request_id: &str) -> Option<&Shadow> {
         let shadow = self.shadow.as_ref()?;
-        (bucket(&self.deployment_id, &format!("shadow/{request_id}")) < shadow.share).then_some(shadow)
+        (bucket(&self.deployment_id, format!("shadow/{request_id}").as_bytes()) < shadow.share)
+            .then_some(shadow)
     }
 
     /// Every version that must be loaded for this route.
@@ -137,15 +219,16 @@ impl Route {
         self.arms.iter().rev().max_by_key(|arm| arm.weight)
     }
 
-    /// The index of the arm that answers a request with this sticky key or request id; `None` when nothing answers.
+    /// The index of the arm that answers a request with this sticky key or request id ([`StickyBy::key_of`]); `None` when
+    /// nothing answers.
     ///
     /// Deterministic in (deployment, key). Arms take buckets from the end of the list, the candidate last, so growing the
     /// last arm moves callers only towards it, never back.
-    pub fn pick(&self, key: &str) -> Option<usize> {
+    pub fn pick(&self, key: impl AsRef<[u8]>) -> Option<usize> {
         if self.arms.len() < 2 {
             return self.arms.len().checked_sub(1);
         }
-        let bucket = bucket(&self.deployment_id, key);
+        let bucket = bucket(&self.deployment_id, key.as_ref());
         let mut upper = 0;
         for (index, arm) in self.arms.iter().enumerate().rev() {
             upper += arm.weight;
@@ -158,7 +241,7 @@ impl Route {
 }
 
 /// The bucket of a key: uniform over 0..[`BUCKETS`], independent between deployments.
-fn bucket(deployment_id: &DeploymentId, key: &str) -> u32 {
+fn bucket(deployment_id: &DeploymentId, key: &[u8]) -> u32 {
     let mut hasher = Sha256::new();
     hasher.update(deployment_id.as_str());
     hasher.update([0]);
@@ -220,9 +303,27 @@ mod tests {
 
     #[test]
     fn stickiness_falls_back_to_the_request() {
-        let caller = Caller { request_id: "r", key: Some("k"), principal: None };
-        let keys = [StickyBy::Key, StickyBy::Principal, StickyBy::Request].map(|by| by.key_of(&caller));
-        assert_eq!(keys, ["k", "r", "r"]);
+        let name = HeaderName::parse("X-User").unwrap();
+        let caller =
+            Caller { key: Some("k"), header: Some((&name, b"\xffuser".as_slice())), ..Caller::unnamed("r") };
+        let key_of = |by: &str| by.parse::<StickyBy>().unwrap().key_of(&caller);
+        assert_eq!(["key", "principal", "request"].map(key_of), [b"k", b"r", b"r"]);
+        assert_eq!(key_of("header:x-user"), b"\xffuser", "any bytes");
+        assert_eq!(key_of("header:x-other"), b"r", "another header than the one that was looked up");
+    }
+
+    #[test]
+    fn what_a_split_goes_by_reads_back_and_is_refused_with_what_to_write() {
+        for text in ["Key", "Principal", "Request", "header:x-user"] {
+            let read: StickyBy = text.parse().unwrap();
+            assert_eq!(read.to_string(), text);
+            assert_eq!(text.to_uppercase().parse(), Ok(read.clone()));
+            assert_eq!(serde_json::from_value::<StickyBy>(serde_json::json!(text)).unwrap(), read);
+        }
+        let long = format!("header:{}", "x".repeat(65));
+        for text in ["", "cookie", "header", "header:", "header:a b", "header:naïve", "headér:", &long] {
+            assert!(text.parse::<StickyBy>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tidegate_core::{Arm, Caller, DeploymentId, Environment, ModelId, ModelName, Route, SemVer, VersionId};
+use tidegate_core::{
+    Arm, Caller, DeploymentId, Environment, HeaderName, ModelId, ModelName, Route, SemVer, StickyBy,
+    VersionId,
+};
 
 use crate::slot::{Slot, Standing};
 
@@ -90,6 +93,14 @@ impl Routes {
         let mut table = Table::clone(&self.current.load());
         if table.put(entry, model_name) {
             self.current.store(Arc::new(table));
+        }
+    }
+
+    pub(crate) fn sticky_header(&self, environment: Environment, model: &str) -> Option<HeaderName> {
+        let table = self.current.load();
+        match &table.find(environment, model)?.route {
+            Route { sticky_by: StickyBy::Header(name), arms, .. } if arms.len() > 1 => Some(name.clone()),
+            _ => None,
         }
     }
 

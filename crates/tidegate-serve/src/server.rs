@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tidegate_core::{Caller, Environment, ModelName, NamedTensor, Route, SemVer, Signature, VersionId};
+use tidegate_core::{
+    Caller, Environment, HeaderName, ModelName, NamedTensor, Route, SemVer, Signature, VersionId,
+};
 
 use crate::load_error::LoadError;
 use crate::loads::Loads;
@@ -136,6 +138,12 @@ impl Server {
         caller: &Caller<'_>,
     ) -> Result<Resolved, ResolveError> {
         self.routes.resolve(environment, model, pin, caller)
+    }
+
+    /// The header that decides between the arms of a model, where its route goes by one. To be looked up before
+    /// [`resolve`](Self::resolve), which is told what it says.
+    pub fn sticky_header(&self, environment: Environment, model: &str) -> Option<HeaderName> {
+        self.routes.sticky_header(environment, model)
     }
 
     /// Checks the inputs against the signature, then runs them on the worker pool. A full queue refuses at once; a dropped

@@ -56,7 +56,7 @@ pub(crate) async fn replace(tx: &mut Tx, route: &Route) -> Result<bool, StoreErr
         warm: route.warm.clone(),
         shadow: route.shadow.clone(),
         moved: route.moved.clone(),
-        sticky_by: route.sticky_by,
+        sticky_by: route.sticky_by.clone(),
     };
     let content = serde_json::to_value(content).expect("a route is strings and numbers");
     let replace = sql("write a route", REPLACE)

@@ -1,7 +1,8 @@
 //! What the headers of a prediction (in gRPC, its metadata) say of who asks, and where.
 
 use http::{HeaderMap, HeaderValue};
-use tidegate_core::Environment;
+use tidegate_core::{Environment, HeaderName};
+use tidegate_serve::Server;
 
 use super::Principal;
 use crate::error::ApiError;
@@ -36,6 +37,18 @@ impl Asker {
         let principal = Principal::named(headers)?.map(|principal| principal.0);
         Ok(Self { environment: environment.transpose()?, key, principal })
     }
+}
+
+/// The header that the model's route goes by, and what the request says in it.
+pub(crate) fn sticky_header(
+    server: &Server,
+    environment: Environment,
+    model: &str,
+    headers: &HeaderMap,
+) -> Option<(HeaderName, Vec<u8>)> {
+    let name = server.sticky_header(environment, model)?;
+    let value = headers.get(name.as_str())?.as_bytes().to_vec();
+    Some((name, value))
 }
 
 /// What can be kept and compared: keys, and the ids that callers give to requests.

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::extract::{
-    ApiPath, ApiQuery, Asker, is_json, is_key, json_from_slice, media_type, not_a_key, read_body,
+    ApiPath, ApiQuery, Asker, is_json, is_key, json_from_slice, media_type, not_a_key, read_body, sticky_header,
 };
 use crate::operations::fault::Fault;
 use crate::operations::features::Features;
@@ -214,9 +214,11 @@ fn target(context: &Context, model: String, headers: &HeaderMap, asked: Asked) -
     let asker = Asker::of(headers)?;
     let pin: Option<SemVer> = asked.version.map(|text| parse_number("version", &text)).transpose()?;
     let environment = asked.environment.or(asker.environment);
+    let environment = environment.unwrap_or(context.settings.default_environment);
     Ok(Target {
+        header: sticky_header(&context.server, environment, &model, headers),
         model,
-        environment: environment.unwrap_or(context.settings.default_environment),
+        environment,
         pin,
         request_id,
         sticky_key: asker.key,

@@ -9,7 +9,7 @@ use tidegate_serve::Priority;
 use super::classification::classify;
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::extract::{Asker, is_key};
+use crate::extract::{Asker, is_key, sticky_header};
 use crate::operations::fault::Fault;
 use crate::operations::predict::{self, CacheUse, PredictError, Predicted, Query, Target};
 use crate::operations::register::parse_number;
@@ -94,9 +94,11 @@ pub(super) fn target(
         "" => None,
         version => Some(parse_number("version", version)?),
     };
+    let environment = asker.environment.unwrap_or(context.settings.default_environment);
     Ok(Target {
+        header: sticky_header(&context.server, environment, &addressee.model, headers),
         model: addressee.model,
-        environment: asker.environment.unwrap_or(context.settings.default_environment),
+        environment,
         pin,
         request_id,
         sticky_key: asker.key,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::{Caller, Environment, NamedTensor, RequestId, SemVer, Timestamp};
+use tidegate_core::{Caller, Environment, HeaderName, NamedTensor, RequestId, SemVer, Timestamp};
 use tidegate_serve::{InferError, InferOptions, Inference, Priority, ResolveError, Resolved, RunError, Slot};
 use tidegate_store::{InferenceRecord, JsonText, StoreError};
 
@@ -30,6 +30,8 @@ pub(crate) struct Target {
     pub sticky_key: Option<String>,
     /// Who asks, where the caller says.
     pub principal: Option<String>,
+    /// The header that the route goes by, and its value, where the caller gives it.
+    pub header: Option<(HeaderName, Vec<u8>)>,
     pub requested_at: Timestamp,
     /// The same moment, for measuring.
     pub started: Instant,
@@ -194,6 +196,7 @@ pub(crate) async fn resolve(context: &Context, target: &Target) -> Result<Chosen
         request_id: target.request_id.as_str(),
         key: target.sticky_key.as_deref(),
         principal: target.principal.as_deref(),
+        header: target.header.as_ref().map(|(name, value)| (name, value.as_slice())),
     };
     let resolved = context.server.resolve(target.environment, &target.model, target.pin.as_ref(), &caller);
     let resolved = match resolved {

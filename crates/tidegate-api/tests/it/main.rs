@@ -22,6 +22,7 @@ mod respond_async;
 mod response_cache;
 mod shadow;
 mod stac;
+mod sticky;
 mod support;
 mod torchscript;
 mod uploads;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{App, LOG_CAPACITY, Reply, request};
@@ -210,15 +210,25 @@ async fn ids_are_echoed_or_made_up() {
 
 /// A unary call in process: the status of its trailers, and the message.
 async fn call(app: &App, method: &str, message: &[u8]) -> (String, String) {
+    call_with(app, method, message, HeaderMap::new()).await
+}
+
+/// The same with metadata.
+pub async fn call_with(app: &App, method: &str, message: &[u8], metadata: HeaderMap) -> (String, String) {
     let mut frame = vec![0];
     frame.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
     frame.extend_from_slice(message);
-    send_frame(app, method, frame.into()).await
+    send_frame_with(app, method, frame.into(), metadata).await
 }
 
 async fn send_frame(app: &App, method: &str, frame: Body) -> (String, String) {
+    send_frame_with(app, method, frame, HeaderMap::new()).await
+}
+
+async fn send_frame_with(app: &App, method: &str, frame: Body, metadata: HeaderMap) -> (String, String) {
     let path = format!("/inference.GRPCInferenceService/{method}");
-    let asked: Request = request(Method::POST, &path, "application/grpc", frame);
+    let mut asked: Request = request(Method::POST, &path, "application/grpc", frame);
+    asked.headers_mut().extend(metadata);
     let response = tower::ServiceExt::oneshot(app.router.clone(), asked).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "application/grpc");
@@ -230,7 +240,7 @@ async fn send_frame(app: &App, method: &str, frame: Body) -> (String, String) {
 }
 
 /// `ModelInferRequest` for model `m`: id, and one FP32 input of three numbers.
-fn infer_message(id: &str, shape: [u8; 2]) -> Vec<u8> {
+pub fn infer_message(id: &str, shape: [u8; 2]) -> Vec<u8> {
     let field =
         |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
     let floats = [1f32, 2.0, 3.0].map(f32::to_le_bytes).concat();

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidegate_core::StickyBy;
 use tidegate_core::route::BUCKETS;
+use tidegate_core::{HeaderName, InvalidStickyBy, StickyBy};
 
 use super::reader::Reader;
 use super::stages::{KEEP_PREVIOUS, MAX_SAMPLES, Stages};
@@ -43,7 +43,6 @@ impl AbTesting {
         if let Some(metric) = reader.word("primaryMetric", &["accuracy", "latency"]) {
             comparison.metric = if metric == "latency" { AbMetric::Latency } else { AbMetric::Accuracy };
         }
-        let sticky = reader.word("stickyBy", &["key", "principal", "request"]);
         Self {
             stages,
             weight: weight(reader.number("splitRatio", 0.01, 0.99).unwrap_or(0.5)),
@@ -51,7 +50,7 @@ impl AbTesting {
             duration: reader
                 .duration("duration", SHORTEST_DURATION, LONGEST_DURATION)
                 .unwrap_or(DEFAULT_DURATION),
-            sticky_by: sticky.and_then(|word| word.parse().ok()).unwrap_or_default(),
+            sticky_by: read_sticky_by(reader).unwrap_or_default(),
         }
     }
 
@@ -62,9 +61,24 @@ impl AbTesting {
         json["significanceLevel"] = json!(self.comparison.significance_level);
         json["primaryMetric"] = json!(self.comparison.metric);
         json["duration"] = json!(self.duration.to_string());
-        json["stickyBy"] = json!(self.sticky_by.as_str().to_lowercase());
+        json["stickyBy"] = json!(self.sticky_by.to_string().to_lowercase());
         json
     }
+}
+
+/// A word, or a header's name: `"header:x-user"` or `{"header": "x-user"}`.
+fn read_sticky_by(reader: &mut Reader<'_>) -> Option<StickyBy> {
+    let value = reader.get("stickyBy")?;
+    let read = match value.as_str() {
+        Some(word) => word.parse(),
+        None => {
+            match value.as_object().filter(|object| object.len() == 1).and_then(|one| one.get("header")) {
+                Some(Value::String(name)) => HeaderName::parse(name).map(StickyBy::Header),
+                _ => Err(InvalidStickyBy::Unknown(value.to_string())),
+            }
+        }
+    };
+    read.map_err(|fault| reader.fault("stickyBy", fault.to_string())).ok()
 }
 
 #[expect(

@@ -179,6 +179,8 @@ mod tests {
             (StrategyKind::ABTesting, json!({"primaryMetric": "profit"}), "primaryMetric"),
             (StrategyKind::ABTesting, json!({"significanceLevel": 0}), "significanceLevel"),
             (StrategyKind::ABTesting, json!({"stickyBy": "cookie"}), "stickyBy"),
+            (StrategyKind::ABTesting, json!({"stickyBy": "header:two words"}), "stickyBy"),
+            (StrategyKind::ABTesting, json!({"stickyBy": {"header": 5}}), "stickyBy"),
             (StrategyKind::ABTesting, json!({"duration": "P91D"}), "duration"),
             (StrategyKind::Shadow, json!({"shadowPercentage": 0}), "shadowPercentage"),
             (StrategyKind::Shadow, json!({"autoPromote": "yes"}), "autoPromote"),

@@ -231,7 +231,7 @@ impl RouteChange {
                     Arm { version_id: candidate.clone(), weight: *weight },
                 ];
                 route.warm.clear();
-                route.sticky_by = *sticky_by;
+                route.sticky_by = sticky_by.clone();
             }
             Self::Mirror { candidate, share } => {
                 route.deployment_id = plan.deployment_id.clone();

@@ -11,7 +11,7 @@ use crate::rollout::{Phase, RouteChange};
 impl Stepper {
     pub(super) fn begin_test(&mut self, why: &str, evidence: Value) {
         let Some(config) = self.ab_testing() else { return };
-        let (weight, sticky_by, duration) = (config.weight, config.sticky_by, config.duration);
+        let (weight, sticky_by, duration) = (config.weight, config.sticky_by.clone(), config.duration);
         let plan = &self.rollout.plan;
         let Some(previous) = plan.previous.clone() else { return };
         self.publish(RouteChange::Split { previous, candidate: plan.candidate.clone(), weight, sticky_by });
