@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tidegate_core::{DeploymentId, Timestamp};
+use tidegate_core::{DeploymentId, DeploymentStatus, Timestamp};
 use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
 use tidegate_store::{DeploymentRecord, Fence};
 use tokio::sync::mpsc;
@@ -133,8 +133,7 @@ async fn due_event(
     match rollout.phase {
         Phase::Pending => {
             let ahead = controller.ledger.unsettled().await?;
-            let running =
-                ahead.iter().filter(|other| other.id < record.id && other.status.in_progress()).count();
+            let running = ahead.iter().filter(|other| other.id < record.id && holds_turn(other)).count();
             Ok((running < controller.settings.max_concurrent).then_some(EventKind::Start))
         }
         Phase::KeepingPrevious { .. } => {
@@ -146,6 +145,12 @@ async fn due_event(
         }
         _ => Ok(tick_if_due(controller.clock.now(), rollout)),
     }
+}
+
+/// One that waits for a person, for days perhaps, keeps nobody waiting behind it. When it goes on it does so at once, so that
+/// for a while there may be one more than the setting says.
+fn holds_turn(record: &DeploymentRecord) -> bool {
+    record.status.in_progress() && record.status != DeploymentStatus::AwaitingApproval
 }
 
 fn tick_if_due(now: Timestamp, rollout: &Rollout) -> Option<EventKind> {

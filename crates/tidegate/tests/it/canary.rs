@@ -13,7 +13,7 @@ async fn start_canary(api: &Api, version: &str, config: Value) -> String {
     format!("/api/v1/deployments/{}", created["deploymentId"].as_str().unwrap())
 }
 
-async fn events(api: &Api, path: &str) -> Vec<Value> {
+pub async fn events(api: &Api, path: &str) -> Vec<Value> {
     let events = api.get(&format!("{path}/events?limit=100")).await.expect(200);
     events["events"].as_array().unwrap().clone()
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use tidegate_core::Timestamp;
 
+use crate::canary::events;
 use crate::support::{Api, Installation, databases, fixture};
 
 pub const MODEL: &str = "counter";
@@ -226,4 +228,53 @@ async fn a_polite_stop_finishes_requests_in_flight_and_exits_with_success() {
     assert!(status.success(), "{status}");
     let answer = asked.await.unwrap().expect("the request in flight is answered");
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// Only so many at once; who waits for a person keeps nobody waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn deployments_beyond_the_limit_start_in_the_order_of_their_creation() {
+    let settings = [("MAX_CONCURRENT", "1"), ("REQUIRE_APPROVAL", "[\"Staging\"]")];
+    let extra_env =
+        settings.map(|(key, value)| (format!("TIDEGATE_DEPLOYMENTS__{key}"), value.to_owned())).to_vec();
+    let installation = Installation { extra_env, ..Installation::new() };
+    let server = installation.start().await;
+    let api = &server.api;
+    let models = ["a", "b", "c"];
+    for model in models {
+        for version in ["1.0.0", "2.0.0"] {
+            api.register(model, version, "model.onnx", fixture("linear.onnx")).await.expect(201);
+        }
+        api.deploy(model, "1.0.0").await;
+    }
+    let create = async |model: &str, environment: &str| {
+        let config = json!({"smokeTestSamples": 1, "monitoringDuration": "PT10M"});
+        let body = json!({"modelId": model, "environment": environment, "strategyConfig": config});
+        let created = api.post("/api/v1/deployments", &body).await.expect(202);
+        format!("/api/v1/deployments/{}", created["deploymentId"].as_str().unwrap())
+    };
+    let waits_for_a_person = create("a", "Staging").await;
+    api.wait_for(&waits_for_a_person, |answer| answer.body["phase"] == "AwaitingApproval").await;
+
+    let mut paths = vec![];
+    for model in models {
+        paths.push(create(model, "Production").await);
+    }
+    for (index, path) in paths.iter().enumerate() {
+        api.wait_for(path, |answer| answer.body["phase"] == "Watching").await;
+        for later in &paths[index + 1..] {
+            assert_eq!(api.get(later).await.expect(200)["phase"], "Pending", "one at a time, in order");
+        }
+        api.post(&format!("{path}/promote"), &json!({})).await.expect(200);
+    }
+    let mut turns = vec![];
+    for path in &paths {
+        let events = events(api, path).await;
+        let at = |kind: &str| {
+            let event = events.iter().find(|event| event["kind"] == kind).unwrap();
+            event["at"].as_str().unwrap().parse::<Timestamp>().unwrap()
+        };
+        turns.extend([at("validating"), at("promoted")]);
+    }
+    assert!(turns.is_sorted(), "each begins when the one before is done: {turns:?}");
+    assert_eq!(api.get(&waits_for_a_person).await.expect(200)["phase"], "AwaitingApproval");
 }
