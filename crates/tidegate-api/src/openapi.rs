@@ -55,6 +55,7 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(deployments::list, deployments::create))
         .routes(routes!(deployments::get))
         .routes(routes!(deployments::events))
+        .routes(routes!(deployments::progress::progress))
         .routes(routes!(deployments::commands::rollback))
         .routes(routes!(deployments::commands::cancel))
         .routes(routes!(deployments::commands::approve))

@@ -21,6 +21,6 @@ pub use config::{ConfigFault, StrategyConfig};
 pub use gates::{GateLimits, LatencyRace, Score, Standard, Standing, judge_accuracy};
 pub use report::{Check, Measured, Override, ValidationReport};
 pub use rollout::{
-    Command, EVENT_KINDS, Effect, Event, EventKind, Outcome, Phase, Plan, ReplicaHealth, Rollout,
-    RouteChange, Work, step,
+    Command, EVENT_KINDS, Effect, Event, EventKind, Look, Outcome, Outlook, Phase, Plan, ReplicaHealth,
+    Rollout, RouteChange, Work, step,
 };

@@ -2,6 +2,7 @@
 
 mod commit;
 mod events;
+mod looks;
 
 use serde_json::Value;
 use tidegate_core::{
@@ -153,6 +154,15 @@ impl Deployments {
         limit: u32,
     ) -> Result<Vec<EventRecord>, StoreError> {
         events::list(&self.db, id, after_seq, limit).await
+    }
+
+    /// Replaces what was last seen of the deployment's versions; opaque here.
+    pub async fn keep_look(&self, id: &DeploymentId, at: Timestamp, look: &Value) -> Result<(), StoreError> {
+        looks::keep(&self.db, id, at, look).await
+    }
+
+    pub async fn last_look(&self, id: &DeploymentId) -> Result<Option<Value>, StoreError> {
+        looks::last(&self.db, id).await
     }
 
     /// Commits a transition whole: the record, its events, and the route with everything that follows from it. Returns

@@ -2,6 +2,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod follow;
+pub(crate) mod progress;
 pub(crate) mod view;
 
 use axum::Json;

@@ -2,6 +2,7 @@
 
 use http::{Method, StatusCode};
 use serde_json::json;
+use tidegate_core::{DeploymentId, Timestamp};
 
 use crate::control::SLOW_PERSON;
 use crate::support::{App, request};
@@ -35,6 +36,27 @@ async fn a_deployment_is_created_watched_and_rolled_back() {
     let list = app.get("/api/v1/deployments?modelId=m&status=RolledBack&environment=production").await.json();
     assert_eq!((list["total"].as_u64(), list["limit"].as_u64()), (Some(1), Some(20)));
     assert_eq!(list["deployments"][0], app.get(&location).await.json());
+}
+
+#[tokio::test]
+async fn the_progress_has_words_shares_and_the_last_look() {
+    let app = App::start().await;
+    app.serve("m", "1.0.0", "version-1.onnx").await;
+    app.register("m", "2.0.0", "version-2.onnx").await;
+    let created = app.post("/api/v1/deployments", &json!({"modelId": "m"})).await;
+    let location = created.header("location").to_owned();
+    let progress = app.get(&format!("{location}/progress")).await.json();
+    assert_eq!(progress["deployment"], app.get(&location).await.json());
+    assert_eq!(progress["description"], "active");
+    assert_eq!(progress["traffic"], json!([{"version": "2.0.0", "percentage": 100.0}]));
+    assert_eq!(progress["lastLook"], json!(null));
+
+    let id = DeploymentId::new(location.rsplit('/').next().unwrap());
+    let look = json!({"phase": "Watching", "candidate": {"requests": 3}});
+    app.store.deployments.keep_look(&id, Timestamp::UNIX_EPOCH, &look).await.unwrap();
+    assert_eq!(app.get(&format!("{location}/progress")).await.json()["lastLook"], look);
+    let nobody = app.get("/api/v1/deployments/deploy-nobody/progress").await;
+    nobody.check(404, "DEPLOYMENT_NOT_FOUND", "");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ const PATHS: &[(&str, &[&str])] = &[
     ("/api/v1/deployments", &["get", "post"]),
     ("/api/v1/deployments/{id}", &["get"]),
     ("/api/v1/deployments/{id}/events", &["get"]),
+    ("/api/v1/deployments/{id}/progress", &["get"]),
     ("/api/v1/deployments/{id}/rollback", &["post"]),
     ("/api/v1/deployments/{id}/cancel", &["post"]),
     ("/api/v1/deployments/{id}/approve", &["post"]),

@@ -7,6 +7,7 @@ use tidegate_core::route::BUCKETS;
 
 use super::reader::Reader;
 use super::stages::{KEEP_PREVIOUS, MAX_SAMPLES, Stages, WEEK};
+use crate::analysis::ShadowConfig;
 
 /// The new version answers copies, and its answers are compared with those that callers were sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,18 @@ impl Shadowing {
     /// Of [`BUCKETS`].
     pub fn weight(&self) -> u32 {
         self.percentage * (BUCKETS / 100)
+    }
+
+    /// How far its answers may be from those of the running version.
+    pub fn limits(&self) -> ShadowConfig {
+        let thresholds = &self.stages.thresholds;
+        ShadowConfig {
+            comparison_samples: self.comparison_samples,
+            prediction_difference_threshold: self.prediction_difference_threshold,
+            latency_increase: thresholds.latency_increase,
+            error_rate_increase: thresholds.error_rate_increase,
+            alpha: thresholds.alpha,
+        }
     }
 
     pub(super) fn to_json(&self) -> Value {

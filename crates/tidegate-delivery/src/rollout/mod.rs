@@ -20,10 +20,14 @@
 //! again. Outcomes carry the epoch in which their work was asked for; a late one changes nothing.
 
 mod kinds;
+mod look;
+mod outlook;
 mod phase;
 mod step;
 
 pub use kinds::EVENT_KINDS;
+pub use look::{Counts, Look, ReplicaLook};
+pub use outlook::Outlook;
 pub use phase::{Phase, Work};
 pub use step::step;
 

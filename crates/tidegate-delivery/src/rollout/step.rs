@@ -10,6 +10,8 @@ mod shift;
 mod test;
 mod watch;
 
+pub(super) use watch::since_switch;
+
 use serde_json::{Value, json};
 use tidegate_core::{DeploymentId, Timestamp};
 
@@ -116,7 +118,7 @@ impl Stepper {
                 self.fail(format!("the smoke test failed: {fault}"), Value::Null);
             }
             (Phase::Watching { .. }, Outcome::Observed { candidate, previous }) => {
-                self.observed(&candidate, previous);
+                self.observed(&candidate, &previous);
             }
             (Phase::Shifting { .. }, Outcome::Compared { baseline, candidate }) => {
                 self.compared(&baseline, &candidate);

@@ -40,6 +40,7 @@ fn all() -> Vec<Case> {
         deployments::a_stale_fence_is_refused,
         deployments::lists_by_filter_newest_first,
         deployments::events_are_read_in_pieces,
+        deployments::the_newest_look_is_kept,
         routes::generations_grow,
         routes::a_route_made_on_top_of_an_older_one_is_refused_whole,
         routes::versions_are_deployed_while_an_arm_names_them,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tidegate_core::{DeploymentId, DeploymentStatus, Timestamp};
-use tidegate_delivery::{EventKind, Outcome, Phase, Rollout};
+use tidegate_delivery::{EventKind, Look, Outcome, Phase, Rollout};
 use tidegate_store::{DeploymentRecord, Fence};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -88,8 +88,12 @@ async fn drive_held(
             biased;
             () = stop.cancelled() => return Ok(()),
             Some((epoch, outcome)) = inbox.recv() => {
+                let look = Look::of(&rollout, &outcome, controller.clock.now());
                 let kind = EventKind::Outcome { epoch, outcome };
                 controller.apply(id, Some(fence), |_, _| Some(kind.clone())).await?;
+                if let Some(look) = look.filter(|_| epoch == rollout.epoch) {
+                    keep_look(controller, id, &look).await;
+                }
             }
             () = changed => {}
             () = tokio::time::sleep(until_wake(controller, &rollout)) => {}
@@ -98,6 +102,13 @@ async fn drive_held(
             Some(renewed) if renewed.generation == fence.generation => {}
             _ => return Err(ApplyError::Fenced),
         }
+    }
+}
+
+/// Whoever watches misses a look that the store does not take; the rollout misses nothing.
+async fn keep_look(controller: &Controller, id: &DeploymentId, look: &Look) {
+    if let Err(error) = controller.ledger.keep_look(id, look).await {
+        tracing::debug!(deployment = %id, %error, "failed to keep a look");
     }
 }
 

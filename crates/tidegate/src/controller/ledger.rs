@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use tidegate_core::{DeploymentId, Environment, ModelId, Route, Timestamp};
+use tidegate_delivery::Look;
 use tidegate_store::{
     CommitError, CreateError, DeploymentFilter, DeploymentRecord, NewEvent, Page, Store, StoreError,
     Transition,
@@ -28,6 +29,9 @@ pub trait Ledger: Send + Sync {
 
     /// All of the transition or nothing; see [`Transition`] for what is refused.
     async fn commit(&self, transition: &Transition) -> Result<(), CommitError>;
+
+    /// For people who watch; an older look than the one that is there is dropped.
+    async fn keep_look(&self, id: &DeploymentId, look: &Look) -> Result<(), StoreError>;
 
     /// Takes or renews a lease; its generation, or `None` while another holds it.
     async fn acquire(
@@ -75,6 +79,11 @@ impl Ledger for Store {
 
     async fn commit(&self, transition: &Transition) -> Result<(), CommitError> {
         self.deployments.commit(transition).await.map(drop)
+    }
+
+    async fn keep_look(&self, id: &DeploymentId, look: &Look) -> Result<(), StoreError> {
+        let json = serde_json::to_value(look).expect("a look is plain data with string keys");
+        self.deployments.keep_look(id, look.at, &json).await
     }
 
     async fn acquire(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_core::ShadowSummary;
 
 use super::{Stepper, evidence_of};
-use crate::analysis::{ShadowConfig, Verdict, compare_shadow};
+use crate::analysis::{Verdict, compare_shadow};
 use crate::config::{Shadowing, StrategyConfig};
 use crate::rollout::{Phase, RouteChange};
 
@@ -24,14 +24,7 @@ impl Stepper {
     pub(super) fn mirrored(&mut self, summary: &ShadowSummary) {
         let Phase::Shadowing { since, .. } = self.rollout.phase else { return };
         let Some(config) = self.shadowing() else { return };
-        let limits = ShadowConfig {
-            comparison_samples: config.comparison_samples,
-            prediction_difference_threshold: config.prediction_difference_threshold,
-            latency_increase: config.stages.thresholds.latency_increase,
-            error_rate_increase: config.stages.thresholds.error_rate_increase,
-            alpha: config.stages.thresholds.alpha,
-        };
-        let analysis = compare_shadow(summary, &limits);
+        let analysis = compare_shadow(summary, &config.limits());
         let is_due = self.at >= since + config.stages.monitoring_duration;
         let auto_promote = config.auto_promote;
         let evidence = evidence_of(&analysis);

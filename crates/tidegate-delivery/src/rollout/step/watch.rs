@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Stepper, evidence_of};
-use crate::analysis::{ArmSummary, MOST_DRIFT, Thresholds, Verdict, analyse};
+use crate::analysis::{Analysis, ArmSummary, MOST_DRIFT, Thresholds, Verdict, analyse};
 use crate::rollout::Phase;
 
 /// Where the previous version has answered nobody, the candidate is measured against one that has never failed.
@@ -28,18 +28,28 @@ impl Stepper {
         }
     }
 
-    /// Rolls back on evidence. There is no other version in the same minutes any more, so only what holds still over
-    /// minutes is compared with what the previous one did before: failures and right answers.
-    pub(super) fn observed(&mut self, candidate: &ArmSummary, mut previous: ArmSummary) {
-        if previous.requests == 0 {
-            previous.requests = NEVER_FAILED;
-        }
-        let analysis = analyse(&previous, candidate, &lasting(&self.stages().thresholds));
+    /// Rolls back on evidence.
+    pub(super) fn observed(&mut self, candidate: &ArmSummary, previous: &ArmSummary) {
+        let analysis = since_switch(previous, candidate, &self.stages().thresholds);
         if analysis.verdict == Verdict::Fail {
             let cause = format!("the new version is worse than the one before: {}", analysis.summary);
             self.roll_back(cause, evidence_of(&analysis));
         }
     }
+}
+
+/// There is no other version in the same minutes any more, so only what holds still over minutes is compared with what the
+/// previous one did before: failures and right answers.
+pub(in crate::rollout) fn since_switch(
+    previous: &ArmSummary,
+    candidate: &ArmSummary,
+    thresholds: &Thresholds,
+) -> Analysis {
+    let mut previous = previous.clone();
+    if previous.requests == 0 {
+        previous.requests = NEVER_FAILED;
+    }
+    analyse(&previous, candidate, &lasting(thresholds))
 }
 
 /// Without what moves with the hour: load makes latency, and the world makes predictions and whatever users measure.

@@ -239,3 +239,17 @@ pub async fn events_are_read_in_pieces(bench: Arc<Bench>) {
         assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), expected);
     }
 }
+
+pub async fn the_newest_look_is_kept(bench: Arc<Bench>) {
+    let store = &bench.store;
+    let (_, versions) = registered(store, "m", &["1.0.0"]).await;
+    let record = deployment(&versions[0], Environment::Production);
+    store.deployments.create(&record, &[]).await.unwrap();
+    assert_eq!(store.deployments.last_look(&record.id).await.unwrap(), None);
+    // The third is late, by a controller that was slow.
+    for (minute, look) in [(1, json!({"n": 1})), (3, json!({"n": 3})), (2, json!({"n": 2}))] {
+        store.deployments.keep_look(&record.id, at(minute), &look).await.unwrap();
+    }
+    assert_eq!(store.deployments.last_look(&record.id).await.unwrap(), Some(json!({"n": 3})));
+    assert_eq!(store.deployments.get(&record.id).await.unwrap(), Some(record), "it is no transition");
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use tidegate_core::{DeploymentId, Environment, ModelId, Route, Timestamp};
+use tidegate_delivery::Look;
 use tidegate_store::{CommitError, CreateError, DeploymentRecord, NewEvent, StoreError, Transition};
 use tokio::time::Instant;
 
@@ -95,6 +96,11 @@ impl Ledger for SimLedger {
             self.world.note(format!("{id} by {}: {}: {}", self.process.name, event.kind, event.message));
         }
         Ok(self.come_back().await?)
+    }
+
+    /// Nobody watches.
+    async fn keep_look(&self, _: &DeploymentId, _: &Look) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn acquire(

@@ -2,6 +2,7 @@
 
 mod canary;
 mod invariants;
+mod looks;
 mod rolling;
 mod shadow;
 mod stages;
