@@ -1,7 +1,11 @@
 //! The command line's HTTP client: small calls, errors as the server words them.
 
+mod events;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use events::EventStream;
 
 use anyhow::{Context, anyhow, bail};
 use reqwest::multipart::{Form, Part};

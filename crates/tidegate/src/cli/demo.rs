@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::deploy::{News, Until};
 use super::{deploy, model, predict, say};
 use crate::app::RunningServer;
 use crate::client::{ApiError, Client, DeployRequest};
@@ -150,8 +151,11 @@ async fn deploy_highest(client: &Client, name: &str) -> anyhow::Result<()> {
     match client.deploy(&request).await {
         Ok(deployment) => {
             say("Deployed it to Production by BlueGreen:");
-            deploy::follow(client, &text(&deployment, "deploymentId"), |event| {
-                say(format!("  {}", text(event, "message")))
+            let id = text(&deployment, "deploymentId");
+            deploy::follow(client, &id, Until::AllTraffic, |news| {
+                if let News::Event(event) = news {
+                    say(format!("  {}", text(event, "message")));
+                }
             })
             .await
         }

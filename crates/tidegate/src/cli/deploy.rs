@@ -1,33 +1,50 @@
-//! `tidegate deploy`, `deployments`, `rollback`.
+//! `tidegate deploy MODEL` and `tidegate deploy watch`, and what people ask of deployments ([`commands`]).
+//!
+//! Both follow a deployment with [`follow`] and show it by a [`Teller`]: on a terminal a [`panel`] that is redrawn in place
+//! below the log, elsewhere the log alone, a line an event.
 
-use std::time::Duration;
+mod commands;
+mod follow;
+mod panel;
+mod teller;
 
-use anyhow::{Context, bail};
-use clap::Args;
+pub use commands::{CommandArgs, DeploymentsArgs, RollbackArgs, command, deployments, rollback};
+pub use follow::{EndedOtherwise, News, Until, follow};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{ServerFlag, say};
 use crate::client::{Client, DeployRequest};
-
-/// How often the event log is asked for what is new.
-const WATCH_INTERVAL: Duration = Duration::from_millis(300);
+use commands::{Which, resolve};
+use teller::{Teller, Times};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
   tidegate deploy refugee-camp-detector
   tidegate deploy fraud-detection --version 2.0.0 --environment Staging
-  tidegate deploy fraud-detection --strategy Canary --set 'steps=[5,25,50]' --set monitoringDuration=PT1M")]
+  tidegate deploy fraud-detection --strategy Canary --set 'steps=[5,25,50]' --set monitoringDuration=PT1M
+  tidegate deploy watch fraud-detection     see how its newest deployment goes
+  tidegate deploy -- watch                  a model that is called watch
+
+Exit status: 0 when the version has all the traffic, 1 after an error, 2 for unusable arguments, 3 when the deployment
+ended as Failed, RolledBack or Cancelled, 130 after Ctrl-C, which leaves the deployment running.")]
 pub struct DeployArgs {
+    #[command(subcommand)]
+    other: Option<DeployCommand>,
     /// The model's name or id
-    model: String,
+    #[arg(required = true)]
+    model: Option<String>,
     /// The version to deploy [default: the highest]
     #[arg(long)]
     version: Option<String>,
     /// Development, Staging or Production [default: the server's]
     #[arg(long)]
     environment: Option<String>,
-    /// How to move the traffic: BlueGreen or Canary [default: the server's]
+    /// How to move the traffic: BlueGreen, Canary, ABTesting, Shadow or Rolling [default: the server's]
     #[arg(long)]
     strategy: Option<String>,
     /// A key of the strategy's configuration; may be repeated
@@ -43,20 +60,22 @@ pub struct DeployArgs {
     server: ServerFlag,
 }
 
-#[derive(Args)]
-pub struct DeploymentsArgs {
-    /// Show this deployment and its event log
-    deployment: Option<String>,
-    /// Only those of this model
-    #[arg(long)]
-    model: Option<String>,
-    #[command(flatten)]
-    server: ServerFlag,
+#[derive(Subcommand)]
+enum DeployCommand {
+    /// Show how a deployment goes, from its first event to its end; also one that has ended
+    Watch(WatchArgs),
 }
 
-/// A command to a deployment that is under way.
 #[derive(Args)]
-pub struct CommandArgs {
+#[command(after_help = "\
+On a terminal a live view: what is going on, the share of each version, the time left, what both have answered, and how each
+metric stands. Elsewhere one line an event. May be run at any time, by anybody, as often as one likes.
+
+To deploy a model that is called watch: tidegate deploy -- watch
+
+Exit status: 0 when the version is active, 1 after an error, 2 for unusable arguments, 3 when the deployment ended as Failed,
+RolledBack or Cancelled, 130 after Ctrl-C, which leaves the deployment running.")]
+struct WatchArgs {
     /// A deployment's id, or a model's name: its newest deployment
     target: String,
     /// Where, when a model is named [default: the server's]
@@ -66,21 +85,13 @@ pub struct CommandArgs {
     server: ServerFlag,
 }
 
-#[derive(Args)]
-pub struct RollbackArgs {
-    /// A deployment's id, or a model's name: its newest deployment
-    target: String,
-    /// Why; kept in the event log
-    #[arg(long, default_value = "asked for on the command line")]
-    reason: String,
-    /// Where, when a model is named [default: the server's]
-    #[arg(long)]
-    environment: Option<String>,
-    /// Also when there is no version before: nothing serves then
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    server: ServerFlag,
+/// Somebody has seen enough; the deployment goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("the deployment goes on by itself; to come back: tidegate deploy watch {id}{server}")]
+pub struct SeenEnough {
+    id: String,
+    /// The flag that leads to it, where that is not the default one.
+    server: String,
 }
 
 /// `KEY=VALUE`; a value that is JSON (a number, `true`, `[..]`) is taken as such, anything else as text.
@@ -91,10 +102,17 @@ fn parse_setting(text: &str) -> Result<(String, Value), String> {
 }
 
 pub async fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
+    match &args.other {
+        Some(DeployCommand::Watch(args)) => watch(args).await,
+        None => start(args).await,
+    }
+}
+
+async fn start(args: &DeployArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
     let settings: Map<String, Value> = args.settings.iter().cloned().collect();
     let request = DeployRequest {
-        model: args.model.clone(),
+        model: args.model.clone().context("which model? see tidegate deploy --help")?,
         version: args.version.clone(),
         environment: args.environment.clone(),
         strategy: args.strategy.clone(),
@@ -107,143 +125,30 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
     if args.no_wait {
         return Ok(());
     }
-    follow(&client, id, tell_event).await
+    show(&client, &args.server, id, Until::AllTraffic, Times::Hidden).await
 }
 
-/// One event in a line, and under it the checks of a validation that are worth reading.
-fn tell_event(event: &Value) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let kind = text(&event["kind"]);
-    let checks = event["evidence"]["checks"].as_array().map_or(&[][..], Vec::as_slice);
-    let has_failed = kind == "failed" && !checks.is_empty();
-    let message = if has_failed { "validation failed".to_owned() } else { text(&event["message"]) };
-    say(format!("  {kind:<11} {message}"));
-    for check in checks {
-        let name = text(&check["name"]);
-        let is_compared = matches!(name.as_str(), "sample" | "accuracy" | "latency");
-        if has_failed || (kind == "validated" && is_compared) {
-            let verdict = if check["passed"] == json!(true) { "passed" } else { "FAILED" };
-            say(format!("    {verdict}  {name:<9} {}", text(&check["detail"])));
-        }
-    }
+async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
+    let client = args.server.client()?;
+    let id = resolve(&client, &args.target, args.environment.as_deref(), Which::Any).await?;
+    show(&client, &args.server, &id, Until::Active, Times::Shown).await
 }
 
-/// Tells each event as it comes, until the candidate has the traffic or the deployment has ended otherwise (an error).
-pub async fn follow(client: &Client, id: &str, mut tell: impl FnMut(&Value)) -> anyhow::Result<()> {
-    let mut after = 0;
-    loop {
-        // The state first: whatever it says, its events are then there to read.
-        let deployment = client.get(&format!("/api/v1/deployments/{}", Client::segment(id))).await?;
-        after = tell_events(client, id, after, &mut tell).await?.unwrap_or(after);
-        let status = deployment["status"].as_str().unwrap_or_default();
-        match status {
-            "Active" => return Ok(()),
-            "Failed" | "RolledBack" | "Cancelled" => {
-                let why = deployment["errorMessage"].as_str().unwrap_or("see its event log");
-                // The report has been shown, check by check.
-                let is_shown = deployment["validationResult"]["passed"] == json!(false);
-                let why = if is_shown && status == "Failed" { "validation failed" } else { why };
-                bail!("deployment {id} ended as {status}: {why}");
-            }
-            _ if deployment["trafficPercentage"] == json!(100) => return Ok(()),
-            _ => tokio::time::sleep(WATCH_INTERVAL).await,
-        }
-    }
-}
-
-/// Tells the events after a number, a page of them; gives the number of the last, or `None` when there was none.
-async fn tell_events(
+/// Follows and shows a deployment, until its end or until somebody has seen enough.
+async fn show(
     client: &Client,
+    server: &ServerFlag,
     id: &str,
-    after: u64,
-    mut tell: impl FnMut(&Value),
-) -> anyhow::Result<Option<u64>> {
-    let page = client
-        .get(&format!("/api/v1/deployments/{}/events?after={after}&limit=100", Client::segment(id)))
-        .await?;
-    let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
-    events.iter().for_each(&mut tell);
-    Ok(events.last().and_then(|event| event["seq"].as_u64()))
-}
-
-pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
-    let client = args.server.client()?;
-    if let Some(id) = &args.deployment {
-        let deployment = client.get(&format!("/api/v1/deployments/{}", Client::segment(id))).await?;
-        say(serde_json::to_string_pretty(&deployment)?);
-        let mut after = 0;
-        while let Some(last) = tell_events(&client, id, after, |event| {
-            let text = |key: &str| event[key].as_str().unwrap_or_default();
-            say(format!("{}  {:<11} {}", text("at"), text("kind"), text("message")));
-        })
-        .await?
-        {
-            after = last;
+    until: Until,
+    times: Times,
+) -> anyhow::Result<()> {
+    let mut teller = Teller::new(times);
+    let result = tokio::select! {
+        result = follow(client, id, until, |news| teller.tell(&news)) => result,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            Err(SeenEnough { id: id.to_owned(), server: server.as_flag() }.into())
         }
-        return Ok(());
-    }
-    let listed = list(&client, args.model.as_deref(), None).await?;
-    let columns = ["DEPLOYMENT", "MODEL", "VERSION", "ENVIRONMENT", "STRATEGY", "STATUS"];
-    say(row(&columns));
-    for deployment in &listed {
-        let text = |key: &str| deployment[key].as_str().unwrap_or("-");
-        let keys = ["deploymentId", "modelName", "version", "environment", "strategy", "status"];
-        say(row(&keys.map(text)));
-    }
-    Ok(())
-}
-
-fn row(cells: &[&str; 6]) -> String {
-    let [id, model, version, environment, strategy, status] = cells;
-    format!("{id:<40} {model:<26} {version:<10} {environment:<12} {strategy:<10} {status}")
-}
-
-/// Newest first.
-async fn list(client: &Client, model: Option<&str>, environment: Option<&str>) -> anyhow::Result<Vec<Value>> {
-    let query = [("modelId", model), ("environment", environment)];
-    client.list_all("/api/v1/deployments", "deployments", &query).await
-}
-
-pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
-    let client = args.server.client()?;
-    let id = resolve(&client, &args.target, args.environment.as_deref()).await?;
-    let body = json!({"reason": args.reason, "force": args.force});
-    let answer =
-        client.post(&format!("/api/v1/deployments/{}/rollback", Client::segment(&id)), &body).await?;
-    let text = |key: &str| answer[key].as_str().unwrap_or("nothing");
-    say(format!("{id} is {}; {} serves", text("status"), text("currentVersion")));
-    Ok(())
-}
-
-/// `verb`: approve, promote, pause, resume or cancel.
-pub async fn command(verb: &str, args: &CommandArgs) -> anyhow::Result<()> {
-    let client = args.server.client()?;
-    let id = resolve(&client, &args.target, args.environment.as_deref()).await?;
-    let deployment =
-        client.post(&format!("/api/v1/deployments/{}/{verb}", Client::segment(&id)), &json!({})).await?;
-    let text = |key: &str| deployment[key].as_str().unwrap_or_default();
-    let share = &deployment["trafficPercentage"];
-    let paused = if deployment["pausedAt"].is_null() { "" } else { ", paused" };
-    say(format!("{id} is {} ({}{paused}), {share} % of the traffic", text("status"), text("phase")));
-    Ok(())
-}
-
-async fn resolve(client: &Client, target: &str, environment: Option<&str>) -> anyhow::Result<String> {
-    match target.starts_with("deploy-") {
-        true => Ok(target.to_owned()),
-        false => newest_of_model(client, target, environment).await,
-    }
-}
-
-async fn newest_of_model(client: &Client, model: &str, environment: Option<&str>) -> anyhow::Result<String> {
-    let server = client.get("/api/v1/server").await?;
-    let environment = environment.or(server["defaultEnvironment"].as_str());
-    let listed = list(client, Some(model), environment).await?;
-    // What failed or was rolled back before has nothing left to roll back.
-    let newest = listed.iter().find(|deployment| {
-        !matches!(deployment["status"].as_str(), Some("Failed" | "RolledBack" | "Cancelled") | None)
-    });
-    let id = newest.and_then(|deployment| deployment["deploymentId"].as_str());
-    id.map(str::to_owned)
-        .with_context(|| format!("model `{model}` has no deployment that is under way or serves"))
+    };
+    teller.finish();
+    result
 }

@@ -52,7 +52,7 @@ enum Command {
     /// Register, list, show and archive models
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Bring a version into an environment, and watch it get there
+    /// Bring a version into an environment, and watch it get there; or watch another one
     Deploy(deploy::DeployArgs),
     /// List deployments, or show one with its event log
     Deployments(deploy::DeploymentsArgs),
@@ -87,18 +87,25 @@ enum Command {
 #[derive(Args, Clone)]
 pub struct ServerFlag {
     /// The Tidegate server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000", env = "TIDEGATE_URL")]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_SERVER, env = "TIDEGATE_URL")]
     pub server: String,
 }
+
+const DEFAULT_SERVER: &str = "http://127.0.0.1:5000";
 
 impl ServerFlag {
     pub fn client(&self) -> anyhow::Result<Client> {
         Client::new(&self.server)
     }
+
+    /// What must be written to reach the same server again, with a space before it; nothing for the default one.
+    pub fn as_flag(&self) -> String {
+        if self.server == DEFAULT_SERVER { String::new() } else { format!(" --server {}", self.server) }
+    }
 }
 
-/// Parses the arguments and runs the command. Errors go to standard error; the exit status is 1 for them and 2 for
-/// unusable arguments.
+/// Parses the arguments and runs the command. Errors go to standard error; the exit status is 1 for them, 2 for unusable
+/// arguments, [`ENDED_OTHERWISE`] and [`INTERRUPTED`].
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // reqwest and the S3 client take the process's provider; ring needs no C toolchain of its own.
@@ -137,9 +144,22 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+/// A deployment that was followed has ended, but not with the new version.
+const ENDED_OTHERWISE: u8 = 3;
+
+/// As shells say it of what Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
 fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(seen_enough) = error.downcast_ref::<deploy::SeenEnough>() {
+        eprintln!("{seen_enough}");
+        return ExitCode::from(INTERRUPTED);
+    }
     eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    match error.is::<deploy::EndedOtherwise>() {
+        true => ExitCode::from(ENDED_OTHERWISE),
+        false => ExitCode::FAILURE,
+    }
 }
 
 /// One line for the user. A closed pipe (`tidegate ... | head`) is not an error.

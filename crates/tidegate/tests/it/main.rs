@@ -22,6 +22,7 @@ mod replicas;
 mod stac;
 mod strategies;
 mod support;
+mod watch;
 mod webhooks;
 
 /// Settings of the test run. Tests have no configuration file; these few variables are it.

@@ -70,8 +70,13 @@ impl Installation {
 
     /// Starts a server on a free port and waits until it is ready.
     pub async fn start(&self) -> ServerProcess {
+        self.start_at("127.0.0.1:0").await
+    }
+
+    /// The same at an address that another one may just have left.
+    pub async fn start_at(&self, address: &str) -> ServerProcess {
         let mut command = self.command();
-        command.args(["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::null());
+        command.args(["serve", "--listen", address]).stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.spawn().expect("the binary starts");
         let address = listening_address(&mut child);
         let api = Api::new(&format!("http://{address}"));
