@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
+use tidegate_core::Timestamp;
 
+use crate::canary::events;
 use crate::lifecycle::{INFER, Load, MODEL, register_versions};
 use crate::strategies::start;
 use crate::support::{Api, Database, Installation, PATIENCE, ServerProcess, databases};
@@ -96,17 +98,29 @@ impl Witnesses {
     }
 
     async fn finish(self) -> Answers {
+        self.finish_each().await.concat()
+    }
+
+    /// In the order of the replicas.
+    async fn finish_each(self) -> Vec<Answers> {
         self.stop.store(true, Ordering::Relaxed);
         let mut answers = vec![];
         for caller in self.callers {
-            answers.extend(caller.await.unwrap());
+            answers.push(caller.await.unwrap());
         }
         answers
     }
 }
 
+/// The id of the replica that answers there.
+async fn replica_at(api: &Api) -> String {
+    let replicas = api.get("/api/v1/replicas").await.expect(200);
+    let this = replicas["replicas"].as_array().unwrap().iter().find(|replica| replica["isThis"] == true);
+    this.unwrap()["replicaId"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn rolling_goes_over_the_replicas_and_no_request_fails() {
+async fn rolling_goes_over_the_replicas_one_by_one_and_no_request_fails() {
     let Some(fleet) = Fleet::start().await else { return };
     let api = fleet.api();
     let config =
@@ -120,9 +134,47 @@ async fn rolling_goes_over_the_replicas_and_no_request_fails() {
     })
     .await;
     fleet.wait_for_version("2.0.0").await;
-    let answers = witnesses.finish().await;
-    assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "no request fails");
+    let answers = witnesses.finish_each().await;
+    assert!(answers.iter().flatten().all(|(_, answer)| answer.is_ok()), "no request fails");
+
+    // The log: one at a time, each different, the next after the one before was looked at.
+    let events = events(api, &path).await;
+    let moved: Vec<&Value> = events.iter().filter(|event| event["kind"] == "moved").collect();
+    let batches: Vec<&str> = moved
+        .iter()
+        .map(|event| {
+            let batch = event["evidence"]["batch"].as_array().unwrap();
+            assert_eq!(batch.len(), 1, "one at a time: {event}");
+            batch[0].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(batches.len(), 3, "{events:#?}");
+    for (index, event) in moved.iter().enumerate() {
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains(&format!("{} of 3 replicas", index + 1)), "{message}");
+        assert_eq!(message.starts_with("the batch is healthy; "), index > 0, "{message}");
+    }
+    let switched = events.iter().find(|event| event["kind"] == "switched").unwrap();
+    let looked_at = switched["message"].as_str().unwrap();
+    assert!(looked_at.starts_with("all 3 replicas are healthy"), "{looked_at}");
+    let times: Vec<Timestamp> = moved.iter().chain([&switched]).map(|event| time(event)).collect();
+    for pair in times.windows(2) {
+        assert!(pair[1].duration_since(pair[0]).as_millis() >= 300, "each was waited for: {times:?}");
+    }
+
+    // What callers saw: the replicas went over in the order of the log.
+    let mut first_seen = vec![];
+    for (api, answers) in fleet.apis().zip(&answers) {
+        let first = answers.iter().find(|(_, answer)| answer.as_deref() == Ok("2.0.0"));
+        first_seen.push((first.unwrap().0, replica_at(api).await));
+    }
+    first_seen.sort();
+    assert_eq!(first_seen.iter().map(|(_, replica)| replica.as_str()).collect::<Vec<_>>(), batches);
     fleet.stop().await;
+}
+
+fn time(event: &Value) -> Timestamp {
+    event["at"].as_str().unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
+use crate::canary::events;
 use crate::lifecycle::{INFER, Load, MODEL, answered_version, register_versions};
 use crate::support::{Api, Installation, fixture};
 
@@ -110,6 +111,42 @@ async fn the_better_version_wins_a_test_and_callers_stay_with_theirs() {
     assert_eq!(won["trafficPercentage"], 100, "{won}");
     assert!(answered.len() == 2, "{answered:?}");
     assert_eq!(answered_version(api).await, Ok(2));
+}
+
+/// No limit is passed, so that only the contest decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worse_version_loses_a_test_and_its_callers_go_back_to_the_winner() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let api = &server.api;
+    register_versions(api, &[1, 2]).await;
+    api.deploy(MODEL, "1.0.0").await;
+    let config = json!({"minimumSamples": 30, "stickyBy": "header:x-user",
+        "rollbackThresholds": {"accuracyDrop": 1, "errorRateIncrease": 1}});
+    let path = start(api, "ABTesting", "2.0.0", config).await;
+    api.wait_for(&path, |answer| answer.body["phase"] == "Testing").await;
+    // By the header that was chosen for it, callers stay where they are.
+    let mut on_the_worse = vec![];
+    for name in (0..16).map(|index| format!("user-{index}")) {
+        let caller = api.with_header("x-user", &name);
+        let first = answered_version(&caller).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(answered_version(&caller).await, Ok(first), "one user, one version");
+        }
+        on_the_worse.extend((first == 2).then_some(caller));
+    }
+    assert!((1..16).contains(&on_the_worse.len()), "of 16 users some meet each");
+
+    let truth = |_: &Value| json!({"groundTruth": 1});
+    let (lost, answered) = tell_until(api, &path, truth, is_rolled_back).await;
+    assert!(answered["1.0.0"] >= 30 && answered["2.0.0"] >= 30, "decided on evidence: {answered:?}");
+    assert!(lost["errorMessage"].as_str().unwrap().contains("the running version won"), "{lost}");
+    let events = events(api, &path).await;
+    let rolled_back = events.iter().find(|event| event["kind"] == "rolledBack").unwrap();
+    assert_eq!(rolled_back["evidence"]["comparison"]["result"], json!({"winner": "A"}), "{rolled_back}");
+    for caller in on_the_worse {
+        assert_eq!(answered_version(&caller).await, Ok(1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
