@@ -21,6 +21,7 @@ mod pack;
 mod pool;
 pub mod probe;
 mod queue;
+mod quiet;
 pub mod routes;
 mod rten;
 pub mod runtime;

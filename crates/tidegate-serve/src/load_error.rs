@@ -46,6 +46,11 @@ impl LoadError {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source: Arc::new(source) }
     }
+
+    /// The thread that loaded panicked, or the process is ending.
+    pub(crate) fn cut_short() -> Self {
+        Self::Runtime { runtime: "the server", message: "loading was cut short".to_owned() }
+    }
 }
 
 /// Messages travel to callers of the API, who must not learn where the server keeps its files.

@@ -7,6 +7,7 @@ use tidegate_core::VersionId;
 use tokio::sync::watch;
 
 use crate::load_error::LoadError;
+use crate::quiet;
 use crate::runtime::Runtime;
 use crate::slot::{Slot, SlotOptions, SlotSpec};
 
@@ -45,14 +46,14 @@ impl Loads {
             Turn::Load(sender) => {
                 let outcome = sender.subscribe();
                 let (loads, runtime) = (Arc::clone(self), Arc::clone(runtime));
-                tokio::task::spawn_blocking(move || loads.perform(&*runtime, spec, &options, &sender));
+                quiet::spawn("load", move || loads.perform(&*runtime, spec, &options, &sender));
                 outcome
             }
         };
         let done = outcome.wait_for(Option::is_some).await;
         done.ok().and_then(|done| done.clone()).unwrap_or_else(|| {
             // The sender went without a word: the load panicked, or the process is ending.
-            Err(LoadError::Runtime { runtime: "the server", message: "loading was cut short".to_owned() })
+            Err(LoadError::cut_short())
         })
     }
 

@@ -10,14 +10,16 @@ mod version;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use ort::environment::Environment;
+use ort::environment::{Environment, ThreadManager};
 use ort::logging::LogLevel;
 use tidegate_core::{NamedTensor, Signature};
 
 use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
 use crate::probe::measure_open_outputs;
+use crate::quiet::at_normal_priority;
 use crate::runtime::{RunError, Runtime, RuntimeInfo, Session, SessionOptions, guarded};
 
 const NAME: &str = "onnxruntime";
@@ -137,7 +139,24 @@ fn build_session(
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
+        .with_thread_manager(NormalPriority)?
         .commit_from_file(path)
+}
+
+/// Starts the threads inside a run. They must not inherit the priority of the thread that loads.
+struct NormalPriority;
+
+impl ThreadManager for NormalPriority {
+    type Thread = JoinHandle<()>;
+
+    fn create(&self, work: impl FnOnce() + Send + 'static) -> ort::Result<Self::Thread> {
+        let thread = std::thread::Builder::new().name("intra".to_owned());
+        at_normal_priority(move || thread.spawn(work)).map_err(ort::Error::wrap)
+    }
+
+    fn join(thread: Self::Thread) -> ort::Result<()> {
+        thread.join().map_err(|_| ort::Error::new("a thread of a session panicked"))
+    }
 }
 
 /// Its messages quote the whole path; callers of the API must not learn where the server keeps its files.

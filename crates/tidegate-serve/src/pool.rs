@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::batch::{Form, in_order, split, stack};
 use crate::pack::Priority;
 use crate::queue::{Job, JobId, Queue, Run, Taken};
-use crate::runtime::{RunError, guarded};
+use crate::runtime::{RunError, Runtime, guarded};
 use crate::slot::{Slot, Standing};
 
 /// The outputs of a request, and where its time went.
@@ -108,14 +108,16 @@ impl Spare {
 }
 
 impl WorkerPool {
-    pub(crate) fn new(n_workers: usize, queue_limit: usize) -> Self {
+    pub(crate) fn new(runtime: &Arc<dyn Runtime>, n_workers: usize, queue_limit: usize) -> Self {
         let n_workers = n_workers.max(1);
         let state = Mutex::new(State { queue: Queue::new(queue_limit, n_workers), n_idle: 0, n_wanting: 0 });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), spare: Condvar::new() });
         let start = |index| {
-            let shared = Arc::clone(&shared);
+            let (runtime, shared) = (Arc::clone(runtime), Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("infer-{index}"));
-            thread.spawn(move || shared.work()).expect("the system starts a handful of threads")
+            thread
+                .spawn(move || runtime.host(Box::new(move || shared.work())))
+                .expect("the system starts a handful of threads")
         };
         let threads = Mutex::new((0..n_workers).map(start).collect());
         Self { shared, threads }

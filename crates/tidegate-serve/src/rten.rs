@@ -6,11 +6,12 @@
 //! change results silently.
 
 mod tensors;
+mod threads;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use rten::{LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
+use rten::{LoadErrorKind, Model, ModelOptions, NodeId, RunOptions};
 use tidegate_core::{NamedTensor, Signature, TensorSpec};
 
 use crate::load_error::LoadError;
@@ -53,6 +54,10 @@ impl Runtime for Rten {
         measure_open_outputs(&mut signature, &open, |inputs| session.run(inputs))?;
         session.signature = signature;
         Ok(Box::new(session))
+    }
+
+    fn host(&self, worker: Box<dyn FnOnce() + Send>) {
+        threads::host(worker);
     }
 }
 
@@ -97,7 +102,6 @@ struct RtenSession {
     signature: Signature,
     input_ids: Vec<NodeId>,
     output_ids: Vec<NodeId>,
-    options: RunOptions,
     intra_threads: usize,
 }
 
@@ -110,9 +114,7 @@ impl RtenSession {
             })
         };
         let (input_ids, output_ids) = (ids(&signature.inputs)?, ids(&signature.outputs)?);
-        let pool = Arc::new(ThreadPool::with_num_threads(intra_threads));
-        let options = RunOptions::default().with_thread_pool(Some(pool));
-        Ok(Self { model, signature, input_ids, output_ids, options, intra_threads })
+        Ok(Self { model, signature, input_ids, output_ids, intra_threads })
     }
 }
 
@@ -133,7 +135,9 @@ impl Session for RtenSession {
                 })?;
             values.push((self.input_ids[index], tensors::to_rten(input)?));
         }
-        let (model, output_ids, options) = (&self.model, &self.output_ids, self.options.clone());
+        let (model, output_ids) = (&self.model, &self.output_ids);
+        let options =
+            RunOptions::default().with_thread_pool(Some(threads::of_this_thread(self.intra_threads)));
         let outputs = guarded(|| model.run(values, output_ids, Some(options)))
             .map_err(|message| RunError::Failed { message })?
             .map_err(|error| RunError::Failed { message: error.to_string() })?;

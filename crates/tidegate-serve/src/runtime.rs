@@ -17,6 +17,11 @@ pub trait Runtime: Send + Sync {
 
     /// Loads the model of a file, with the weights that lie beside it.
     fn load(&self, model: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, LoadError>;
+
+    /// Runs a worker, which runs sessions one after the other, on the thread that suits them best. Returns when it ends.
+    fn host(&self, worker: Box<dyn FnOnce() + Send>) {
+        worker();
+    }
 }
 
 /// A loaded model that runs one request at a time.

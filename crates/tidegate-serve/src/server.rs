@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use serde::Serialize;
 use tidegate_core::{
@@ -14,6 +14,7 @@ use crate::loads::Loads;
 use crate::mirror::Copy;
 use crate::pool::WorkerPool;
 pub use crate::pool::{InferError, InferOptions, Inference};
+use crate::quiet;
 use crate::routes::{ResolveError, Resolved, Routes};
 use crate::runtime::{Runtime, RuntimeInfo, SessionOptions};
 use crate::slot::{Slot, SlotOptions, SlotSpec};
@@ -83,7 +84,7 @@ pub struct SlotStatus {
 
 impl Server {
     pub fn new(runtime: Arc<dyn Runtime>, options: ServerOptions) -> Self {
-        let pool = Arc::new(WorkerPool::new(options.n_workers, options.queue_limit));
+        let pool = Arc::new(WorkerPool::new(&runtime, options.n_workers, options.queue_limit));
         Self { runtime, options, loads: Arc::default(), routes: Routes::default(), pool }
     }
 
@@ -91,14 +92,19 @@ impl Server {
         self.runtime.info()
     }
 
-    /// The signature of a file, by loading it once. Blocks.
+    /// The signature of a file, by loading it once, out of the way of requests. Blocks.
     pub fn inspect(&self, path: &Path) -> Result<Signature, LoadError> {
         let options = SessionOptions { intra_threads: self.options.slot.intra_threads.max(1) };
-        let session = self.runtime.load(path, &options)?;
-        let signature = session.signature().clone();
-        drop(session);
-        crate::memory::release_freed();
-        Ok(signature)
+        let (runtime, path) = (Arc::clone(&self.runtime), path.to_owned());
+        let (sender, outcome) = mpsc::channel();
+        quiet::spawn("inspect", move || {
+            let session = runtime.load(&path, &options);
+            let signature = session.as_ref().map(|session| session.signature().clone());
+            // The caller waits for it.
+            let _ = sender.send(signature.map_err(LoadError::clone));
+            quiet::free(Box::new(session.ok()));
+        });
+        outcome.recv().unwrap_or_else(|_| Err(LoadError::cut_short()))
     }
 
     /// Loads and warms a version beside those that serve, on a thread of its own. Callers that ask for the same version at

@@ -14,6 +14,7 @@ use crate::memory;
 use crate::mirror::Mirror;
 use crate::pack::BatchLimits;
 use crate::probe;
+use crate::quiet;
 use crate::runtime::{RunError, Runtime, Session, SessionOptions};
 
 /// Which version to load, and from which file.
@@ -287,14 +288,7 @@ impl Drop for Slot {
     /// Freeing a large model takes tens of milliseconds: too long for a thread that serves others.
     fn drop(&mut self) {
         let sessions = std::mem::take(&mut *self.idle());
-        let free = move || {
-            drop(sessions);
-            memory::release_freed();
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(handle) => drop(handle.spawn_blocking(free)),
-            Err(_) => free(),
-        }
+        quiet::free(Box::new(sessions));
     }
 }
 

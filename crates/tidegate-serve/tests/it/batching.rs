@@ -14,7 +14,7 @@ use tidegate_serve::{
 
 use crate::fake::{FakeRuntime, POISON};
 use crate::support::{
-    AUTO, SMALL_SLOT, fixture, floats, inputs, one_worker, queued, runtimes, spec, tensor, test_data,
+    AUTO, SMALL_SLOT, fixture, floats, inputs, one_worker, runtimes, spec, tensor, test_data,
 };
 
 /// One worker whose batches hold up to eight rows, whatever is gained.

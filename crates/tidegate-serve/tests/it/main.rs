@@ -6,6 +6,15 @@
     reason = "clippy allows both in tests, but not in their helpers"
 )]
 
+/// Polls a request once, which queues it.
+macro_rules! queued {
+    ($future:expr) => {{
+        let mut future = Box::pin($future);
+        assert!(futures::poll!(&mut future).is_pending(), "the request is answered already");
+        future
+    }};
+}
+
 mod batching;
 mod conformance;
 mod fake;

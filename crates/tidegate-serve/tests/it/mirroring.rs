@@ -7,7 +7,7 @@ use tidegate_core::summary::WARM_UP_ANSWERS;
 use tidegate_serve::{Inference, Server, Slot};
 
 use crate::fake::{FakeRuntime, POISON, SHADOW};
-use crate::support::{inputs, one_worker, queued, spec, tensor, version_id, wait_until};
+use crate::support::{inputs, one_worker, spec, tensor, version_id, wait_until};
 
 /// One worker, the version that runs, and its shadow, loaded.
 struct World {

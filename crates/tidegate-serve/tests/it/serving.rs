@@ -7,8 +7,8 @@ use tidegate_serve::{InferError, InferOptions, LoadError, RunError, Server, Slot
 
 use crate::fake::FakeRuntime;
 use crate::support::{
-    SMALL, fixture, floats, inputs, model_name, one_worker, queued, route, runtimes, spec, tensor,
-    version_id, wait_until,
+    SMALL, fixture, floats, inputs, model_name, one_worker, route, runtimes, spec, tensor, version_id,
+    wait_until,
 };
 
 #[tokio::test]

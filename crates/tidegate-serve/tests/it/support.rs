@@ -37,16 +37,6 @@ pub fn one_worker(queue_limit: usize) -> ServerOptions {
     }
 }
 
-/// Polls a request once, which queues it.
-macro_rules! queued {
-    ($future:expr) => {{
-        let mut future = Box::pin($future);
-        assert!(futures::poll!(&mut future).is_pending(), "the request is answered already");
-        future
-    }};
-}
-pub(crate) use queued;
-
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
