@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Puts a Python environment with what the tests need (scripts/python-requirements.txt) into .tools/python. Nothing is installed
-# into the system. Running it again does nothing unless the requirements have changed.
+# Puts a Python environment with what the tests need (scripts/python-requirements.txt) into .tools/python, or with other
+# requirements into another folder. Nothing is installed into the system. Running it again does nothing unless the
+# requirements have changed.
+# Usage: install-python-tools.sh [REQUIREMENTS FOLDER], both from the root of the repository or absolute
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly requirements=scripts/python-requirements.txt
-readonly folder=.tools/python
+readonly requirements="${1:-scripts/python-requirements.txt}"
+readonly folder="${2:-.tools/python}"
 readonly stamp="$folder/requirements.txt"
 
 fail() {
@@ -23,4 +25,4 @@ python3 -m venv "$folder" || fail "python3 cannot make a virtual environment (De
   fail "pip could not install $requirements (see its message above)"
 # Last, so that an interrupted run starts afresh.
 cp "$requirements" "$stamp"
-printf 'Python tools of the tests are in %s\n' "$folder"
+printf 'Python tools of %s are in %s\n' "$requirements" "$folder"
