@@ -36,6 +36,8 @@ pub(crate) struct Waiting {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
     pub(crate) priority: Priority,
+    /// Never runs with others.
+    pub(crate) alone: bool,
     pub(crate) queued_at: Instant,
     /// Afterwards nobody wants the answer.
     pub(crate) deadline: Option<Instant>,
@@ -120,6 +122,8 @@ impl Batch {
         // An empty request (of no rows) has no share of a batch.
         first.rows > 0
             && request.rows > 0
+            && !first.alone
+            && !request.alone
             && (first.slot, first.form, first.priority) == (request.slot, request.form, request.priority)
             && self.rows.saturating_add(request.rows) <= limits.max_rows
             && self.bytes.saturating_add(request.bytes) <= limits.max_bytes
@@ -134,6 +138,7 @@ impl Batch {
     /// No other request could join.
     fn is_full(&self) -> bool {
         self.first.rows == 0
+            || self.first.alone
             || self.rows >= self.first.limits.max_rows
             || self.bytes >= self.first.limits.max_bytes
     }
@@ -167,6 +172,7 @@ mod tests {
             rows: 1,
             bytes: 8,
             priority: Priority::Request,
+            alone: false,
             queued_at: start,
             deadline: None,
             limits: LIMITS,
@@ -200,11 +206,14 @@ mod tests {
         let large = Waiting { rows: 3, ..one };
         let heavy = Waiting { bytes: 600, ..one };
         let alone = BatchLimits { max_rows: 1, ..LIMITS };
-        let cases: [(&str, Vec<Waiting>, &str); 11] = [
+        let lone = Waiting { alone: true, ..one };
+        let cases: [(&str, Vec<Waiting>, &str); 13] = [
             ("nothing waits", vec![], "wait"),
             ("a lone caller", vec![one], "run 0"),
             ("what is queued goes at once", vec![one, one, one], "run 0 1 2"),
             ("up to the limit", vec![one; 6], "run 0 1 2 3"),
+            ("who would be alone is", vec![lone, one, one], "run 0"),
+            ("others pass it by", vec![one, lone, one], "run 0 2"),
             ("rows are counted", vec![large, one, one], "run 0 1"),
             ("a smaller one fills the gap", vec![large, large, one], "run 0 2"),
             ("bytes are counted", vec![heavy, heavy, one], "run 0 2"),
@@ -291,6 +300,7 @@ mod tests {
                     rows,
                     bytes,
                     priority: if is_background { Priority::Background } else { Priority::Request },
+                    alone: rows == 3 && bytes % 2 == 0,
                     queued_at: start + ms(queued),
                     deadline: deadline.map(|deadline| start + ms(deadline)),
                     limits: BatchLimits { max_rows, max_bytes, max_delay: ms(delay) },
@@ -323,6 +333,7 @@ mod tests {
                 assert!(chosen.iter().all(can_run));
                 let kind = |request: &Waiting| (request.slot, request.form, request.priority);
                 assert!(chosen.iter().all(|request| kind(request) == kind(first)));
+                assert!(chosen.len() == 1 || chosen.iter().all(|request| !request.alone));
                 let rows = chosen.iter().map(|request| request.rows).sum::<usize>();
                 let bytes = chosen.iter().map(|request| request.bytes).sum::<usize>();
                 let fits = rows <= first.limits.max_rows && bytes <= first.limits.max_bytes;

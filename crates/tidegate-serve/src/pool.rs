@@ -41,6 +41,9 @@ pub struct InferOptions {
     pub deadline: Option<Instant>,
     pub priority: Priority,
     pub standing: Standing,
+    /// Runs by itself whatever waits beside it: in a batch a result may differ in its last bits, and some must be the same
+    /// each time.
+    pub alone: bool,
 }
 
 /// Why a request has no outputs.
@@ -134,9 +137,8 @@ impl WorkerPool {
         let inputs = in_order(inputs, slot.signature());
         let form = Form::of(&inputs);
         let (reply, mut outcome) = oneshot::channel();
-        let (queued_at, deadline) = (Instant::now(), options.deadline);
-        let standing = options.standing;
-        let job = |id| Job { id, slot, inputs, form, queued_at, deadline, standing, reply };
+        let (queued_at, InferOptions { deadline, standing, alone, .. }) = (Instant::now(), options);
+        let job = |id| Job { id, slot, inputs, form, alone, queued_at, deadline, standing, reply };
         let id = self.shared.push(options.priority, job)?;
         let mut place = Place { shared: &self.shared, id: Some(id) };
         let outcome = match deadline {

@@ -38,6 +38,7 @@ pub(crate) struct Job {
     /// In the order of the slot's signature.
     pub(crate) inputs: Vec<NamedTensor>,
     pub(crate) form: Form,
+    pub(crate) alone: bool,
     pub(crate) queued_at: Instant,
     pub(crate) deadline: Option<Instant>,
     pub(crate) standing: Standing,
@@ -185,6 +186,7 @@ impl Queue {
             rows: job.form.rows,
             bytes: job.form.bytes,
             priority: job.id.priority,
+            alone: job.alone,
             queued_at: job.queued_at,
             deadline: job.deadline,
             limits: job.slot.batch_limits(),

@@ -68,6 +68,28 @@ async fn what_waits_runs_together_and_each_gets_its_own_rows() {
     assert_eq!(slot.tally().arm.requests, 5);
 }
 
+/// Work that must give the same bits each time.
+#[tokio::test]
+async fn what_would_be_alone_shares_no_batch() {
+    let fake = FakeRuntime::new();
+    let server = Server::new(fake.clone(), BATCHING);
+    let slot = server.load(spec(1, "any".into())).await.unwrap();
+    let running = held_up!(fake, server, slot);
+    let alone = |priority| InferOptions { priority, alone: true, ..InferOptions::default() };
+    let one = queued!(server.infer(&slot, inputs(1.0)));
+    let lone = queued!(server.infer_with(&slot, inputs(2.0), alone(Priority::Request)));
+    let two = queued!(server.infer(&slot, inputs(3.0)));
+    let tile = queued!(server.infer_with(&slot, inputs(4.0), alone(Priority::Background)));
+    let next = queued!(server.infer_with(&slot, inputs(5.0), alone(Priority::Background)));
+    fake.runs.set_open(true);
+    running.await.unwrap();
+    let answers = [one.await, lone.await, two.await, tile.await, next.await];
+    for (answer, expected) in answers.into_iter().zip([1.0, 2.0, 3.0, 4.0, 5.0]) {
+        assert_eq!(floats(&answer.unwrap().outputs), [expected]);
+    }
+    assert_eq!(*fake.sizes.lock().unwrap(), [1, 2, 1, 1, 1]);
+}
+
 #[tokio::test]
 async fn a_request_that_fails_takes_nobody_with_it() {
     let fake = FakeRuntime::new();

@@ -108,7 +108,7 @@ pub(crate) async fn infer_behind_callers(
     inputs: &[NamedTensor],
 ) -> Result<Inference, InferError> {
     let deadline = Instant::now() + BACKGROUND_PATIENCE + PATIENCE_RUNS * slot.warm_latency();
-    let patient = InferOptions { standing: Standing::Apart, ..InferOptions::default() };
+    let patient = InferOptions { standing: Standing::Apart, alone: true, ..InferOptions::default() };
     let mut options = InferOptions { deadline: Some(deadline), priority: Priority::Background, ..patient };
     loop {
         match server.infer_with(slot, inputs.to_vec(), options).await {
