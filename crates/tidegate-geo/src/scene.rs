@@ -8,11 +8,13 @@
 //! Start reading at [`predict_scene`].
 
 mod area;
+mod assumed;
 mod checkpoint;
 pub(crate) mod cog;
 mod ground;
 mod ifd;
 mod item;
+mod memory;
 mod projection;
 mod spool;
 mod survey;
@@ -21,17 +23,20 @@ mod vectors;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use area::{AreaError, AreaOfInterest};
+pub use assumed::AssumedCrs;
 use checkpoint::{Begun, Workshop};
 use cog::{CogSpec, TILE};
 use ground::Ground;
-pub use item::{ITEM, SceneProvenance, write_item};
+pub use item::{ITEM, SceneProvenance, media_type, write_item};
 pub use projection::Projection;
 use survey::Survey;
 pub use vectors::VectorFormat;
+
+use tidegate_core::Timestamp;
 
 use crate::image::ImageError;
 use crate::raster::{Raster, RasterInfo};
@@ -54,7 +59,12 @@ pub struct SceneOptions {
     pub min_area_m2: f64,
     /// A picture of the result over the scene.
     pub overlay: bool,
+    /// What strips of the scene may take at work, as far as their size tells beforehand.
+    pub max_memory_bytes: u64,
 }
+
+/// Far more than scenes take (300 MB at a width of 32,768 pixels), and less than most machines have.
+const MAX_MEMORY_BYTES: u64 = 8 << 30;
 
 impl Default for SceneOptions {
     fn default() -> Self {
@@ -65,6 +75,7 @@ impl Default for SceneOptions {
             simplify_m: None,
             min_area_m2: 0.0,
             overlay: true,
+            max_memory_bytes: MAX_MEMORY_BYTES,
         }
     }
 }
@@ -78,6 +89,8 @@ pub struct SceneJob<'a> {
     /// What else the result depends on: which scene, which artifact, which runtime. A run is resumed only where this and
     /// the options are what they were.
     pub identity: &'a str,
+    /// The time that files carry which carry one.
+    pub created_at: Timestamp,
     pub folder: &'a Path,
     pub begin: Begin,
 }
@@ -160,6 +173,10 @@ pub enum SceneError {
     Vectors { format: &'static str, reason: String },
     #[error("failed to write into `{}`{}", folder.display(), if *.resumable { "; what is done is kept: go on with --resume" } else { "" })]
     Write { folder: PathBuf, resumable: bool, source: io::Error },
+    #[error(
+        "rows of {width} pixels, {work_width} at the model's resolution, would take about {needed_mib} MiB of memory, and {limit_mib} are allowed: check --gsd, or cut the scene into narrower pieces"
+    )]
+    Memory { width: usize, work_width: usize, needed_mib: u64, limit_mib: u64 },
     #[error("stopped; what is done is kept: go on with --resume")]
     Stopped,
 }
@@ -184,6 +201,7 @@ pub fn predict_scene(
     for format in &job.options.vectors {
         format.check(info)?;
     }
+    memory::check(job, &plan)?;
     let n_blocks = info.height.div_ceil(TILE);
     let failed = |source| SceneError::Write { folder: job.folder.to_owned(), resumable: false, source };
     let (mut workshop, mut begun) =
@@ -195,33 +213,40 @@ pub fn predict_scene(
     let workshop = workshop.close().map_err(failed)?;
 
     let resumable = |source| SceneError::Write { folder: job.folder.to_owned(), resumable: true, source };
+    // Making a file is not interrupted; what is done of the others is made again.
+    let go_on = || if stop.load(Ordering::Relaxed) { Err(SceneError::Stopped) } else { Ok(()) };
     let mut files = Vec::new();
     let mut notes = plan.notes.clone();
     let mut seconds = SceneSeconds::default();
+    go_on()?;
     listen(SceneStep::Writing(MASK));
     let mut started = Instant::now();
     cog::finish::<u8>(&mask_spec(job, info), &workshop.mask(), &workshop.file(MASK)).map_err(resumable)?;
     files.push(MASK);
     seconds.mask = lap(&mut started);
     if let (true, Some(n_bands)) = (job.options.probability, n_channels) {
+        go_on()?;
         listen(SceneStep::Writing(PROBABILITY));
         let spec = probability_spec(job, info, n_bands);
         cog::finish::<f32>(&spec, &workshop.probability(), &workshop.file(PROBABILITY)).map_err(resumable)?;
         files.push(PROBABILITY);
     }
     seconds.probability = lap(&mut started);
+    go_on()?;
     listen(SceneStep::Writing("polygons"));
     let survey = Survey { job, info, workshop: &workshop };
     let surveyed = survey.run(&mut notes).map_err(resumable)?;
     files.extend(job.options.vectors.iter().map(|format| format.file_name()));
     seconds.polygons = lap(&mut started);
     if job.options.overlay {
+        go_on()?;
         listen(SceneStep::Writing(OVERLAY));
         ground::overlay(job.item, &workshop, info, &surveyed.thumbnail, n_channels.unwrap_or(1))
             .map_err(resumable)?;
         files.push(OVERLAY);
     }
     seconds.overlay = lap(&mut started);
+    go_on()?;
     let files = workshop.publish(job.folder, &files).map_err(resumable)?;
     if begun.report.n_tiles == 0 {
         notes.push("no pixel of the scene is valid, so the model was not run".to_owned());

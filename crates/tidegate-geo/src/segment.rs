@@ -101,6 +101,10 @@ pub enum SegmentError {
         "{width} x {height} pixels at the model's resolution are more than the {max_pixels} allowed: check the ground resolution `gsd`, or cut the image"
     )]
     TooManyPixels { width: usize, height: usize, max_pixels: u64 },
+    #[error(
+        "{width} x {height} pixels at the model's resolution are more than anything has: check the ground resolution `gsd`"
+    )]
+    TooWide { width: usize, height: usize },
     #[error("failed to run the model")]
     Run(#[source] RunFault),
     #[error("the model's output has shape {actual:?}, expected {expected}")]

@@ -10,13 +10,14 @@ pub(crate) mod location;
 mod sweep;
 mod upload;
 
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
+use object_store::{GetOptions, GetRange, ObjectStoreExt};
 use tidegate_core::digest::Sha256Hasher;
 use tidegate_core::{Sha256Digest, Timestamp};
 
@@ -82,6 +83,17 @@ impl ArtifactStore {
         Ok(stream.map_err(move |source| ArtifactError::of("read", &key, source)).boxed())
     }
 
+    /// The bytes of a range that lies inside the artifact, as a stream.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<ArtifactStream, ArtifactError> {
+        let path = key::parse(key)?;
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let result = self.objects.get_opts(&path, options).await;
+        let result = result.map_err(|source| ArtifactError::of("read", key, source))?;
+        let key = key.to_owned();
+        let stream = result.into_stream();
+        Ok(stream.map_err(move |source| ArtifactError::of("read", &key, source)).boxed())
+    }
+
     /// Everything below `prefix` (whole segments), or all there is when it is empty; in no particular order.
     pub async fn list(&self, prefix: &str) -> Result<Vec<StoredKey>, ArtifactError> {
         let path = (!prefix.is_empty()).then(|| key::parse(prefix)).transpose()?;
@@ -127,6 +139,11 @@ impl ArtifactStore {
             self.download(key, sha256, &cache, &cached_key).await?;
         }
         Ok(path)
+    }
+
+    /// The file of an artifact, in a store that is a folder.
+    pub fn file(&self, key: &str) -> Option<PathBuf> {
+        self.folder.as_ref().and_then(|folder| folder::file_of(folder, key).ok())
     }
 
     /// Reads the whole artifact and compares.

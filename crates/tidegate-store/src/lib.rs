@@ -46,7 +46,7 @@ pub use inferences::{InferenceRecord, Inferences, JsonText};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};
 pub use page::{Listing, Page};
-pub use remote::{RemoteError, RemoteFile};
+pub use remote::{Redirects, RemoteError, RemoteFile};
 pub use replicas::{
     AppliedRoute, LoadState, NewTally, ReplicaRecord, ReplicaReport, Replicas, ReportKind, TallyRecord,
     VersionReport,

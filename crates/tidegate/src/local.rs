@@ -24,24 +24,23 @@ pub struct LocalPrediction {
     pub runtime: String,
 }
 
-/// Reads the item, verifies and loads its ONNX asset, and segments the image.
+/// Verifies and loads the ONNX asset of the item at `item_path`, and segments the image.
 pub async fn predict(
     config: &Config,
-    item_path: &Path,
+    (item_path, item): (&Path, &ModelItem),
     image_path: &Path,
     options: &SegmentOptions,
     clock: &dyn Clock,
     mut progress: impl FnMut(Progress) + Send,
 ) -> anyhow::Result<LocalPrediction> {
-    let item = read_item(item_path)?;
     let bytes =
         std::fs::read(image_path).with_context(|| format!("failed to read `{}`", image_path.display()))?;
     let limits =
         ImageLimits { max_pixels: config.server.max_image_megapixels * 1_000_000, ..ImageLimits::default() };
     let image = tidegate_geo::decode(&bytes, &limits)?;
-    let model = LocalModel::load(config, &item, item_path).await?;
+    let model = LocalModel::load(config, item, item_path).await?;
     let mut run = |tensor| model.run(tensor);
-    let segmentation = tidegate_geo::segment(&image, &item, options, &mut run, &mut progress)?;
+    let segmentation = tidegate_geo::segment(&image, item, options, &mut run, &mut progress)?;
     let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
     let provenance = Provenance {
         input_name: image_path
@@ -54,7 +53,7 @@ pub async fn predict(
         runtime: runtime.clone(),
         created_at: clock.now(),
     };
-    let files = tidegate_geo::render(&image, &item, &segmentation, &provenance)?;
+    let files = tidegate_geo::render(&image, item, &segmentation, &provenance)?;
     Ok(LocalPrediction { files, segmentation, runtime })
 }
 
@@ -84,12 +83,14 @@ pub async fn predict_scene(
     let area = request.area.map(|text| AreaOfInterest::of_geojson(text, info)).transpose()?;
     let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
     let identity = format!("{}; {}; {runtime}", scene.identity, model.artifact_sha256);
+    let created_at = clock.now();
     let job = SceneJob {
         raster: &*scene.raster,
         item,
         options,
         area: area.as_ref(),
         identity: &identity,
+        created_at,
         folder,
         begin: request.begin,
     };
@@ -100,7 +101,7 @@ pub async fn predict_scene(
         scene_sha256: scene.sha256.clone(),
         artifact_sha256: model.artifact_sha256.clone(),
         runtime: model.runtime.clone(),
-        created_at: clock.now(),
+        created_at,
     };
     report.files.push(scene::write_item(folder, info, item, &report, &provenance)?);
     Ok((report, runtime))

@@ -13,9 +13,9 @@ use tidegate_geo::raster::{
     ByteSource, FileSource, Georeference, MemoryRaster, Raster, RasterInfo, TiffRaster, parse_world_file,
     world_file_names,
 };
-use tidegate_geo::scene::Projection;
+use tidegate_geo::scene::{AssumedCrs, Projection};
 use tidegate_geo::{CrsUnit, ImageLimits};
-use tidegate_store::RemoteFile;
+use tidegate_store::{Redirects, RemoteFile};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -31,30 +31,6 @@ pub struct Scene {
     pub sha256: Option<Sha256Digest>,
 }
 
-/// What the user says of a scene's reference system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssumedCrs {
-    Epsg(u32),
-    /// Go on without.
-    None,
-}
-
-impl std::str::FromStr for AssumedCrs {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.eq_ignore_ascii_case("none") {
-            return Ok(Self::None);
-        }
-        let code = text.strip_prefix("EPSG:").or_else(|| text.strip_prefix("epsg:")).unwrap_or(text);
-        match code.parse() {
-            Ok(code) if Projection::of_epsg(code).is_some() => Ok(Self::Epsg(code)),
-            Ok(code) => Err(format!("EPSG:{code} is not a reference system that is known here")),
-            Err(_) => Err(format!("`{text}` is not a reference system: write it like EPSG:32645, or `none`")),
-        }
-    }
-}
-
 /// Opens a scene: a path, an `https://` address or `s3://BUCKET/KEY`. `None` for a plain image on disk.
 pub async fn open(
     config: &Config,
@@ -64,15 +40,20 @@ pub async fn open(
 ) -> anyhow::Result<Option<Scene>> {
     let text = address.to_string_lossy();
     let file = if text.starts_with("https://") || text.starts_with("http://") {
-        RemoteFile::open_http(&Url::parse(&text)?).await?
+        RemoteFile::open_http(&Url::parse(&text)?, Redirects::Follow).await?
     } else if text.starts_with("s3://") {
         let (location, key) = config.object_location(&text)?;
         RemoteFile::open_object(&location, &key).await?
     } else {
-        return open_file(address, assumed, limits);
+        return tokio::task::block_in_place(|| open_file(address, assumed, limits));
     };
     // A query may hold a key; it is part of no name.
     let name = text.split(['?', '#']).next().unwrap_or(&text).to_owned();
+    open_remote(file, name, assumed).map(Some)
+}
+
+/// A TIFF elsewhere, read by ranges.
+pub fn open_remote(file: RemoteFile, name: String, assumed: Option<AssumedCrs>) -> anyhow::Result<Scene> {
     let identity = format!("{name}, {} bytes, {}", file.size_bytes(), file.version());
     let source = RemoteSource { file, runtime: Handle::current() };
     let mut raster =
@@ -80,7 +61,7 @@ pub async fn open(
             format!("failed to open `{name}`; what is read from elsewhere must be a (Geo)TIFF")
         })?;
     raster.set_georeference(placed(raster.info().georeference.clone(), assumed)?);
-    Ok(Some(Scene { raster: Box::new(raster), name, identity, sha256: None }))
+    Ok(Scene { raster: Box::new(raster), name, identity, sha256: None })
 }
 
 /// A file elsewhere, for readers that know nothing of async.
@@ -101,8 +82,8 @@ impl ByteSource for RemoteSource {
 }
 
 /// Opens a file that is a scene: a TIFF with a place on Earth, or a plain image with a world file. `None` for a plain
-/// image.
-fn open_file(
+/// image. Reads the whole file, for its digest: blocks.
+pub fn open_file(
     path: &Path,
     assumed: Option<AssumedCrs>,
     limits: &ImageLimits,

@@ -259,7 +259,7 @@ fn of_segment(error: &SegmentError) -> ApiError {
         SegmentError::TooLarge { .. } => {
             ApiError::new(ErrorCode::PayloadTooLarge, message.clone()).with_detail("image", message)
         }
-        SegmentError::TooManyPixels { .. } => {
+        SegmentError::TooManyPixels { .. } | SegmentError::TooWide { .. } => {
             ApiError::new(ErrorCode::PayloadTooLarge, message.clone()).with_detail("gsd", message)
         }
         SegmentError::Unsupported { .. } => ApiError::new(ErrorCode::UnprocessableArtifact, message),

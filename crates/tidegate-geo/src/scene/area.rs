@@ -30,13 +30,14 @@ pub enum AreaError {
 impl AreaOfInterest {
     /// From GeoJSON (RFC 7946: longitude and latitude): the polygons of a geometry, a feature or a collection.
     pub fn of_geojson(text: &str, info: &RasterInfo) -> Result<Self, AreaError> {
-        let not = |what: &str| AreaError::NotPolygons { what: what.to_owned() };
-        let json: Value = serde_json::from_str(text).map_err(|error| not(&error.to_string()))?;
-        let mut rings = Vec::new();
-        collect(&json, &mut rings);
-        if rings.is_empty() {
-            return Err(not("it holds none"));
-        }
+        let json =
+            serde_json::from_str(text).map_err(|error| AreaError::NotPolygons { what: error.to_string() })?;
+        Self::of_json(&json, info)
+    }
+
+    /// The same of GeoJSON that is parsed already.
+    pub fn of_json(json: &Value, info: &RasterInfo) -> Result<Self, AreaError> {
+        let rings = rings(json)?;
         let georeference = &info.georeference;
         let to_pixels = georeference.transform.and_then(|transform| transform.inverse());
         let (Some(projection), Some(to_pixels)) = (Projection::of(georeference), to_pixels) else {
@@ -49,6 +50,11 @@ impl AreaOfInterest {
         let rings = rings.iter().map(|ring| ring.iter().map(pixel).collect::<Option<Vec<_>>>());
         let area = Self::new(&rings.collect::<Option<Vec<_>>>().ok_or(AreaError::Outside)?);
         if area.touches(info.width, info.height) { Ok(area) } else { Err(AreaError::Outside) }
+    }
+
+    /// What can be said of GeoJSON before there is a raster.
+    pub fn check(json: &Value) -> Result<(), AreaError> {
+        rings(json).map(drop)
     }
 
     /// Whether the box around the area and the raster overlap.
@@ -67,6 +73,16 @@ impl AreaOfInterest {
         };
         Self { edges: edges.map(downwards).collect() }
     }
+}
+
+/// Every polygon's rings, at least one.
+fn rings(json: &Value) -> Result<Vec<Vec<(f64, f64)>>, AreaError> {
+    let mut rings = Vec::new();
+    collect(json, &mut rings);
+    if rings.is_empty() {
+        return Err(AreaError::NotPolygons { what: "it holds none".to_owned() });
+    }
+    Ok(rings)
 }
 
 /// The rings of every polygon in a GeoJSON value.

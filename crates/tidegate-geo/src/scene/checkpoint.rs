@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tidegate_core::Sha256Digest;
 
+use super::cog::TILE;
 use super::spool::TileSpool;
-use super::{Begin, SceneError, SceneFile, SceneJob, cog};
+use super::{Begin, SceneError, SceneFile, SceneJob, cog, ground};
 use crate::segment::Block;
 use crate::segment::pipeline::PassReport;
 
@@ -66,7 +67,7 @@ impl Workshop {
     pub fn open(job: &SceneJob<'_>, total_blocks: usize) -> Result<(Self, Begun), OpenError> {
         let folder = job.folder.join(FOLDER);
         let fingerprint = Fingerprint::of(job);
-        let found = read(&folder.join(CHECKPOINT))?;
+        let found = read(&folder.join(CHECKPOINT))?.filter(|found| found.is_backed(&folder, job));
         let checkpoint = match (job.begin, found) {
             (Begin::Carefully, Some(found)) if found.fingerprint == fingerprint && found.n_blocks > 0 => {
                 return Err(OpenError::Unfinished { done: found.n_blocks, total: found.total_blocks });
@@ -184,6 +185,11 @@ impl Finished {
             fs::rename(self.file(name), &path)?;
             files.push(SceneFile { name, path });
         }
+        // First what says that there is something to go on with.
+        match fs::remove_file(self.folder.join(CHECKPOINT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         fs::remove_dir_all(&self.folder)?;
         Ok(files)
     }
@@ -193,10 +199,12 @@ impl Fingerprint {
     fn of(job: &SceneJob<'_>) -> Self {
         let info = job.raster.info();
         let segment = &job.options.segment;
-        let area = job.area.map(|area| Sha256Digest::of(format!("{area:?}").as_bytes()).to_string());
+        let digest = |text: String| Sha256Digest::of(text.as_bytes()).to_string();
+        let area = job.area.map(|area| digest(format!("{area:?}")));
         let entries = [
             ("another scene, model or runtime", job.identity.to_owned()),
             ("a raster of another size", format!("{} x {}", info.width, info.height)),
+            ("another item of the model, or another --threshold", digest(format!("{:?}", job.item))),
             ("another --gsd", format!("{:?}", segment.gsd_m)),
             ("another --overlap", segment.overlap_px.to_string()),
             ("another setting of --tta", segment.augment.to_string()),
@@ -214,6 +222,26 @@ impl Fingerprint {
         }
         let changed = self.0.iter().zip(&other.0).find(|(one, other)| one != other);
         Some(changed.map_or_else(|| "another release of tidegate".to_owned(), |(one, _)| one.0.clone()))
+    }
+}
+
+impl Checkpoint {
+    /// Whether all that it speaks of is there: a power cut may leave less.
+    fn is_backed(&self, folder: &Path, job: &SceneJob<'_>) -> bool {
+        let ground_bytes = match job.options.overlay {
+            true => ground::bytes_of(job.raster.info(), self.n_blocks * TILE),
+            false => 0,
+        };
+        let files = [
+            (MASK, self.mask_bytes),
+            (CONFIDENCE, self.confidence_bytes),
+            (PROBABILITY, self.probability_bytes),
+            (GROUND, ground_bytes),
+        ];
+        let has = |(name, n_bytes): &(&str, u64)| {
+            *n_bytes == 0 || fs::metadata(folder.join(name)).is_ok_and(|file| file.len() >= *n_bytes)
+        };
+        files.iter().all(has)
     }
 }
 

@@ -23,6 +23,13 @@ pub(super) fn shrink(width: usize, height: usize) -> usize {
     width.max(height).div_ceil(MAX_SIDE).next_power_of_two().min(TILE)
 }
 
+/// What of the picture is there once the scene's first `n_rows` rows have passed, a multiple of a tile's.
+pub(super) fn bytes_of(info: &RasterInfo, n_rows: usize) -> u64 {
+    let shrink = shrink(info.width, info.height);
+    let small_rows = if n_rows < info.height { n_rows / shrink } else { info.height.div_ceil(shrink) };
+    (small_rows * info.width.div_ceil(shrink) * VALUES * size_of::<f32>()) as u64
+}
+
 /// Writes means over squares of pixels, row by row, as four floats a pixel.
 pub(super) struct Ground {
     file: Option<File>,
@@ -47,7 +54,7 @@ impl Ground {
             true => {
                 let path = workshop.folder().join(GROUND);
                 let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-                file.set_len((first_row / shrink * small_width * VALUES * 4) as u64)?;
+                file.set_len(bytes_of(info, first_row))?;
                 file.seek(SeekFrom::End(0))?;
                 Some(file)
             }

@@ -113,25 +113,30 @@ fn asset_key(name: &str) -> &'static str {
     }
 }
 
-fn asset(file: &SceneFile, item: &ModelItem, report: &SceneReport) -> io::Result<Value> {
-    const COG: &str = "image/tiff; application=geotiff; profile=cloud-optimized";
-    let (media_type, role, title) = match file.name {
-        MASK => (COG, "data", "class of each pixel; 255 where there is none"),
-        PROBABILITY => (COG, "data", "probability of each class"),
-        OVERLAY => ("image/png", "overview", "the result over the scene"),
+/// Of a file that a scene's prediction is made of.
+pub fn media_type(name: &str) -> &'static str {
+    match name {
+        MASK | PROBABILITY => "image/tiff; application=geotiff; profile=cloud-optimized",
+        OVERLAY => "image/png",
+        ITEM => "application/geo+json",
         other => {
             let format = VectorFormat::ALL.iter().find(|format| format.file_name() == other);
-            (
-                format.map_or("application/octet-stream", |format| format.media_type()),
-                "data",
-                "polygons of each class",
-            )
+            format.map_or("application/octet-stream", |format| format.media_type())
         }
+    }
+}
+
+fn asset(file: &SceneFile, item: &ModelItem, report: &SceneReport) -> io::Result<Value> {
+    let (role, title) = match file.name {
+        MASK => ("data", "class of each pixel; 255 where there is none"),
+        PROBABILITY => ("data", "probability of each class"),
+        OVERLAY => ("overview", "the result over the scene"),
+        _ => ("data", "polygons of each class"),
     };
     let (size_bytes, digest) = digest(&file.path)?;
     let mut asset = json!({
         "href": format!("./{}", file.name),
-        "type": media_type,
+        "type": media_type(file.name),
         "title": title,
         "roles": [role],
         "file:size": size_bytes,

@@ -86,7 +86,11 @@ impl Survey<'_> {
     }
 
     fn sinks(&self) -> io::Result<Vec<Box<dyn VectorSink>>> {
-        let layer = vectors::Layer { name: "prediction", georeference: &self.info.georeference };
+        let layer = vectors::Layer {
+            name: "prediction",
+            georeference: &self.info.georeference,
+            created_at: self.job.created_at,
+        };
         let formats = self.job.options.vectors.iter();
         formats.map(|format| format.create(&self.workshop.file(format.file_name()), &layer)).collect()
     }

@@ -11,6 +11,8 @@ use std::path::Path;
 
 use geo::{LineString, Polygon, Simplify, Validation};
 
+use tidegate_core::Timestamp;
+
 use super::SceneError;
 use super::projection::Projection;
 use super::trace::Corner;
@@ -50,6 +52,7 @@ pub(crate) trait VectorSink {
 pub(crate) struct Layer<'a> {
     pub name: &'static str,
     pub georeference: &'a Georeference,
+    pub created_at: Timestamp,
 }
 
 impl VectorFormat {

@@ -203,6 +203,9 @@ impl Pass<'_> {
                 return Err(SegmentError::Stopped);
             }
             for tiles in batches {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(SegmentError::Stopped);
+                }
                 let job = Job { sequence, tiles, strip: Arc::clone(&strip) };
                 if jobs.send(job).is_err() {
                     return Err(SegmentError::Stopped);

@@ -41,6 +41,9 @@ impl Plan {
                 ((side(image.0), side(image.1)), Kernel::Sharp)
             }
         };
+        if work.0.max(work.1) > MAX_SIDE {
+            return Err(SegmentError::TooWide { width: work.0, height: work.1 });
+        }
         let bands = select_bands(info, item, &mut notes)?;
         let overlap = match placement {
             Placement::Resized => 0,
@@ -59,6 +62,10 @@ impl Plan {
         })
     }
 }
+
+/// Of a raster at the model's resolution: the Earth's equator at two metres and a half. Beyond it the plan itself would
+/// not fit in memory, and a wrong ground resolution is all that asks for it.
+const MAX_SIDE: usize = 1 << 24;
 
 fn check(item: &ModelItem, options: &SegmentOptions) -> Result<(), SegmentError> {
     if let Some(expression) = &item.input.pre_processing {

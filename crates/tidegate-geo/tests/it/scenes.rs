@@ -63,6 +63,7 @@ impl<'a> Run<'a> {
             options: &self.options,
             area: self.area.as_ref(),
             identity: "a scene and a model",
+            created_at: Timestamp::UNIX_EPOCH,
             folder,
             begin,
         };
@@ -77,14 +78,11 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Every file of a folder, apart from databases, which carry the time.
+/// Every file of a folder.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
-    named
-        .filter(|(name, _)| !name.ends_with(".gpkg"))
-        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
-        .collect()
+    named.map(|(name, path)| (name, std::fs::read(path).unwrap())).collect()
 }
 
 /// One band of a file as numbers, by our own reader.
@@ -156,6 +154,7 @@ fn the_result_does_not_depend_on_threads_batches_or_interruptions() {
             "prediction_overlay.png",
             "prediction_polygons.fgb",
             "prediction_polygons.geojson",
+            "prediction_polygons.gpkg",
             "prediction_polygons.parquet",
             "prediction_probability.tif"
         ]
@@ -217,7 +216,83 @@ fn a_run_is_resumed_only_as_what_it_was() {
     run.options.segment.augment = true;
     let error = run.predict(folder.path(), Begin::Resume).unwrap_err();
     assert!(error.to_string().contains("another setting of --tta"), "{error}");
+    run.options.segment.augment = false;
+    // Half of a scene by one threshold and half by another would be nobody's result.
+    let mut stricter = item.clone();
+    stricter.output.threshold = 0.7;
+    run.item = &stricter;
+    let error = run.predict(folder.path(), Begin::Resume).unwrap_err();
+    assert!(error.to_string().contains("another item of the model"), "{error}");
     run.predict(folder.path(), Begin::Afresh).unwrap();
+}
+
+/// What a power cut, or somebody who tidies up, has taken is made again.
+#[test]
+fn a_checkpoint_whose_files_are_gone_is_none() {
+    let image = scene(70, 1200);
+    let (raster, item) = (MemoryRaster::of_image(&image), item_of_gsd(32, 0.5));
+    let whole = tempfile::tempdir().unwrap();
+    let mut run = Run::new(&raster, &item);
+    run.options.segment.batch = 1;
+    run.predict(whole.path(), Begin::Carefully).unwrap();
+    for gone in ["mask.tiles", "confidence.tiles", "probability.tiles", "ground.rows"] {
+        let folder = tempfile::tempdir().unwrap();
+        run.stop_after = 200;
+        assert!(matches!(run.predict(folder.path(), Begin::Carefully), Err(SceneError::Stopped)));
+        std::fs::remove_file(folder.path().join(".tidegate-unfinished").join(gone)).unwrap();
+        run.stop_after = usize::MAX;
+        let report = run.predict(folder.path(), Begin::Resume).unwrap();
+        assert_eq!(report.n_resumed_tiles, 0, "{gone}");
+        assert!(contents(folder.path()) == contents(whole.path()), "{gone}");
+    }
+}
+
+/// Rows that do not fit in memory are refused before memory is taken, whoever claims them.
+#[test]
+fn absurd_rows_are_refused() {
+    let image = scene(70, 300);
+    let (raster, item) = (MemoryRaster::of_image(&image), item_of_gsd(32, 0.5));
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::new(&raster, &item);
+    run.options.max_memory_bytes = 1 << 30;
+    for (gsd_m, expected) in [(1e12, "check the ground resolution"), (20_000.0, "MiB of memory")] {
+        run.options.segment.gsd_m = Some(gsd_m);
+        let error = run.predict(folder.path(), Begin::Carefully).unwrap_err().to_string();
+        assert!(error.contains(expected), "{gsd_m}: {error}");
+        assert_eq!(contents_or_nothing(folder.path()), Vec::<String>::new());
+    }
+    // The same of an image: its caller, too, may write any number.
+    let absurd = SegmentOptions { gsd_m: Some(1e12), ..SegmentOptions::default() };
+    let refused =
+        tidegate_geo::segment(&image, &item, &absurd, &mut |tensor| Ok(tensor), &mut |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("check the ground resolution"), "{refused}");
+}
+
+/// A file of some hundred bytes that claims more tiles than there is memory to name them.
+#[test]
+fn a_header_that_claims_everything_is_refused() {
+    let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+        let [tag, kind] = [tag, kind].map(u16::to_le_bytes);
+        [&tag[..], &kind, &count.to_le_bytes(), &value.to_le_bytes()].concat()
+    };
+    let entries = [
+        entry(256, 4, 1, u32::MAX),
+        entry(257, 4, 1, u32::MAX),
+        entry(258, 3, 1, 8),
+        entry(259, 3, 1, 1),
+        entry(262, 3, 1, 1),
+        entry(277, 3, 1, 4000),
+        entry(284, 3, 1, 2),
+        entry(322, 4, 1, 1),
+        entry(323, 4, 1, 1),
+        entry(324, 4, 1, 8),
+    ];
+    let mut file = b"II\x2a\0\x08\0\0\0".to_vec();
+    file.extend((entries.len() as u16).to_le_bytes());
+    file.extend(entries.concat());
+    file.extend([0; 4]);
+    let error = TiffRaster::open(Arc::new(file)).err().unwrap().to_string();
+    assert!(error.contains("tiles or strips"), "{error}");
 }
 
 /// A model that looks the same from all sides gives the same when it is turned.

@@ -88,10 +88,12 @@ fn open_folder(path: &FilePath) -> Result<ArtifactStore, ArtifactError> {
     Ok(ArtifactStore { objects: Arc::new(objects), folder: Some(folder) })
 }
 
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The client's own limit of 30 s for a whole request would cut off the download of a large model; a bucket that says
 /// nothing for a minute is gone.
 pub(crate) fn client_options() -> ClientOptions {
-    ClientOptions::new().with_timeout_disabled().with_read_timeout(Duration::from_secs(60))
+    ClientOptions::new().with_timeout_disabled().with_read_timeout(READ_TIMEOUT)
 }
 
 /// A caller waits for an answer, so the client's patience of three minutes is too long.

@@ -7,6 +7,7 @@ mod model;
 mod package;
 mod predict;
 mod replica;
+mod scene_flags;
 mod serve;
 mod stac;
 

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use tidegate_geo::scene::{Begin, SceneOptions, SceneReport, SceneSeconds, SceneStep, VectorFormat};
+use tidegate_geo::scene::{Begin, SceneOptions, SceneReport, SceneSeconds, SceneStep};
 use tidegate_geo::{ImageLimits, ModelItem, OutputFile, Placement, SegmentOptions, Segmentation};
 
+use super::scene_flags::SceneFlags;
 use super::{ServerFlag, say};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigFlags};
 use crate::local::{self, SceneRequest};
-use crate::scenes::{self, AssumedCrs};
+use crate::scenes;
 
 /// What a prediction is made of.
 const FILES: [&str; 4] =
@@ -30,6 +31,7 @@ Examples:
   tidegate predict tile.png --model refugee-camp-detector
   tidegate predict scene.tif --stac stac_item.json --output-dir out
   tidegate predict scene.tif --stac stac_item.json --resume
+  tidegate job raster scene.tif --model refugee-camp-detector      (a scene, on a server)
 
 Of an image: prediction_raw.npy (probabilities), prediction_mask.png (0/255), prediction_overlay.png and
 inference_metadata.json. Of a georeferenced scene, of any size: prediction_mask.tif (cloud-optimised), polygons,
@@ -61,7 +63,7 @@ pub struct PredictArgs {
     config: ConfigFlags,
 }
 
-#[derive(Args)]
+#[derive(Args, Debug, PartialEq)]
 #[command(next_help_heading = "Scenes (with --stac)")]
 struct SceneArgs {
     /// Go on with a run that was cut off
@@ -70,66 +72,44 @@ struct SceneArgs {
     /// Begin again, whatever an earlier run has done
     #[arg(long)]
     restart: bool,
-    /// Only inside these polygons (GeoJSON)
-    #[arg(long, value_name = "FILE.geojson")]
-    aoi: Option<PathBuf>,
-    /// Also write prediction_probability.tif
-    #[arg(long)]
-    probability: bool,
-    /// Formats of the polygons, or `none`
-    #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "geojson")]
-    polygons: Vec<PolygonFormat>,
-    /// Let polygons stray from the edges of the pixels by so many metres
-    #[arg(long, value_name = "METRES")]
-    simplify: Option<f64>,
-    /// Leave out smaller polygons
-    #[arg(long, value_name = "SQUARE METRES", default_value_t = 0.0)]
-    min_area: f64,
-    /// Do not draw prediction_overlay.png
-    #[arg(long)]
-    no_overlay: bool,
-    /// The coordinate reference system where the file names none or a wrong one: EPSG:32645, or `none`
-    #[arg(long, value_name = "CRS")]
-    assume_crs: Option<AssumedCrs>,
     /// Tiles that are run at the same time [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Tiles per run of the model
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
-    /// Pixels of the model's resolution that neighbouring tiles share at least
-    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
-    overlap: usize,
-    /// Test-time augmentation: the mean over flips and quarter turns; eight times the work
-    #[arg(long)]
-    tta: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum PolygonFormat {
-    Geojson,
-    /// FlatGeobuf
-    Fgb,
-    /// GeoParquet
-    Parquet,
-    /// GeoPackage
-    Gpkg,
-    None,
+    #[command(flatten)]
+    options: SceneFlags,
 }
 
 pub async fn run(args: &PredictArgs) -> anyhow::Result<()> {
     match (&args.stac, &args.model) {
         (Some(item), _) => run_locally(args, item, &Config::load(&args.config)?).await,
-        (None, Some(model)) => run_on_server(args, model).await,
+        (None, Some(model)) => {
+            refuse_scene(args, model)?;
+            run_on_server(args, model).await
+        }
         (None, None) => anyhow::bail!("name a deployed model with --model, or a STAC item with --stac"),
     }
 }
 
+/// Options that would be ignored, and addresses that would be taken for files, are refused: on a server a scene is a job.
+fn refuse_scene(args: &PredictArgs, model: &str) -> anyhow::Result<()> {
+    let image = args.image.to_string_lossy();
+    if args.scene == SceneArgs::default() && !image.contains("://") {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "with --model, one image is answered at once; a scene, with the options of scenes, is a job: tidegate job raster {image} --model {model}"
+    )
+}
+
 async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow::Result<()> {
     // First, so that a scene is not read for nothing.
-    let model = local::read_item(item)?;
+    let mut model = local::read_item(item)?;
     let limits = ImageLimits::with_max_pixels(config.server.max_image_megapixels * 1_000_000);
-    if let Some(scene) = scenes::open(config, &args.image, args.scene.assume_crs, &limits).await? {
+    model.output.threshold = args.scene.options.threshold.unwrap_or(model.output.threshold);
+    if let Some(scene) = scenes::open(config, &args.image, args.scene.options.assume_crs, &limits).await? {
         return run_scene(args, (item, &model), config, &scene).await;
     }
     let bar = progress_bar();
@@ -138,7 +118,8 @@ async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
     };
-    let prediction = local::predict(config, item, &args.image, &options, &SystemClock, progress).await?;
+    let model = (item, &model);
+    let prediction = local::predict(config, model, &args.image, &options, &SystemClock, progress).await?;
     bar.finish_and_clear();
     write(&args.output_dir, &prediction.files)?;
     say(format!("{} on {}", describe(&prediction.segmentation), prediction.runtime));
@@ -158,10 +139,7 @@ async fn run_scene(
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut config = config.clone();
     config.runtime.workers = Some(threads);
-    let area = args.scene.aoi.as_ref().map(|path| {
-        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))
-    });
-    let area = area.transpose()?;
+    let area = args.scene.options.area()?;
     let options = args.scene.options(args.gsd, threads);
     let request = SceneRequest {
         item_path,
@@ -220,30 +198,19 @@ async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
     }
 }
 
+impl Default for SceneArgs {
+    /// As when none is given.
+    fn default() -> Self {
+        Self { resume: false, restart: false, threads: None, batch: 1, options: SceneFlags::default() }
+    }
+}
+
 impl SceneArgs {
     fn options(&self, gsd_m: Option<f64>, threads: usize) -> SceneOptions {
-        let formats = self.polygons.iter().filter_map(|format| match format {
-            PolygonFormat::Geojson => Some(VectorFormat::GeoJson),
-            PolygonFormat::Fgb => Some(VectorFormat::FlatGeobuf),
-            PolygonFormat::Parquet => Some(VectorFormat::GeoParquet),
-            PolygonFormat::Gpkg => Some(VectorFormat::GeoPackage),
-            PolygonFormat::None => None,
-        });
-        SceneOptions {
-            segment: SegmentOptions {
-                gsd_m,
-                overlap_px: self.overlap,
-                batch: self.batch,
-                threads,
-                augment: self.tta,
-                ..SegmentOptions::default()
-            },
-            probability: self.probability,
-            vectors: formats.collect(),
-            simplify_m: self.simplify,
-            min_area_m2: self.min_area,
-            overlay: !self.no_overlay,
-        }
+        let mut options = self.options.scene_options(gsd_m);
+        options.segment.threads = threads;
+        options.segment.batch = self.batch;
+        options
     }
 
     fn begin(&self) -> Begin {

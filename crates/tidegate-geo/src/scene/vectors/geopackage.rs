@@ -20,10 +20,12 @@ const UNDEFINED: i32 = -1;
 impl GeoPackage {
     pub fn create(path: &Path, layer: &Layer<'_>) -> io::Result<Self> {
         let srs_id = layer.georeference.epsg.and_then(|epsg| i32::try_from(epsg).ok()).unwrap_or(UNDEFINED);
-        Self::open(path, layer.name, srs_id).map_err(failed)
+        // The format of the standard: to the millisecond.
+        let created_at = format!("{:.3}", layer.created_at);
+        Self::open(path, layer.name, srs_id, &created_at).map_err(failed)
     }
 
-    fn open(path: &Path, name: &str, srs_id: i32) -> rusqlite::Result<Self> {
+    fn open(path: &Path, name: &str, srs_id: i32, created_at: &str) -> rusqlite::Result<Self> {
         if path.exists() {
             // Left by a run that was cut off here.
             let _ = std::fs::remove_file(path);
@@ -37,8 +39,8 @@ impl GeoPackage {
             connection.execute(insert, params![format!("EPSG:{srs_id}"), srs_id, definition])?;
         }
         connection.execute(
-            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES (?1, 'features', ?1, ?2)",
-            params![name, srs_id],
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change, srs_id) VALUES (?1, 'features', ?1, ?2, ?3)",
+            params![name, created_at, srs_id],
         )?;
         connection.execute(
             "INSERT INTO gpkg_geometry_columns VALUES (?1, 'geom', 'POLYGON', ?2, 0, 0)",
