@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// An identifier that [`IdSource`] can make.
 pub trait Id: Sized {
-    /// What stands before the dash: `model`, `version`, `deploy`, `req`.
+    /// What stands before the dash: `model`, `version`, `deploy`, `req`, `job`.
     const PREFIX: &'static str;
     fn from_text(text: String) -> Self;
 }
@@ -72,6 +72,12 @@ id!(
     /// Names one inference request; the caller may choose it.
     RequestId,
     "req"
+);
+
+id!(
+    /// Names a job: work that a caller does not wait for.
+    JobId,
+    "job"
 );
 
 /// Makes fresh ids from a seeded generator, so that a simulation repeats them.

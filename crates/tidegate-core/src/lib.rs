@@ -10,6 +10,7 @@
 pub mod deployment;
 pub mod digest;
 pub mod id;
+pub mod job;
 pub mod latency;
 pub mod model;
 pub mod moments;
@@ -26,7 +27,8 @@ pub mod values;
 
 pub use deployment::{DeploymentStatus, Environment, StrategyKind};
 pub use digest::Sha256Digest;
-pub use id::{DeploymentId, IdSource, ModelId, ReplicaId, RequestId, VersionId};
+pub use id::{DeploymentId, IdSource, JobId, ModelId, ReplicaId, RequestId, VersionId};
+pub use job::JobStatus;
 pub use latency::LatencyHistogram;
 pub use model::{
     Artifact, ArtifactFormat, Baseline, Framework, Model, ModelType, ValidationSample, Version, VersionStatus,

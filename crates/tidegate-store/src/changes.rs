@@ -11,7 +11,7 @@ mod listen;
 use std::future::Future;
 use std::str::FromStr;
 
-use tidegate_core::{DeploymentId, Environment, ModelId, ReplicaId};
+use tidegate_core::{DeploymentId, Environment, JobId, ModelId, ReplicaId};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -35,6 +35,10 @@ pub enum Change {
     /// Created, or changed by a transition.
     Deployment {
         id: DeploymentId,
+    },
+    /// Asked for, or changed by who does it; not by its mere progress.
+    Job {
+        id: JobId,
     },
     /// Applied or loaded something, or went away.
     Replica {
@@ -128,6 +132,7 @@ impl std::fmt::Display for Change {
         match self {
             Self::Route { environment, model_id } => write!(f, "route/{environment}/{model_id}"),
             Self::Deployment { id } => write!(f, "deployment/{id}"),
+            Self::Job { id } => write!(f, "job/{id}"),
             Self::Replica { id } => write!(f, "replica/{id}"),
             Self::Everything => f.write_str("everything"),
         }
@@ -146,6 +151,7 @@ impl FromStr for Change {
                 Err(_) => Self::Everything,
             },
             (Some("deployment"), Some(id), None) => Self::Deployment { id: DeploymentId::new(id) },
+            (Some("job"), Some(id), None) => Self::Job { id: JobId::new(id) },
             (Some("replica"), Some(id), None) => Self::Replica { id: ReplicaId::new(id) },
             _ => Self::Everything,
         })
@@ -161,6 +167,7 @@ mod tests {
         let changes = [
             Change::Route { environment: Environment::Staging, model_id: ModelId::new("model-1") },
             Change::Deployment { id: DeploymentId::new("deploy-1") },
+            Change::Job { id: JobId::new("job-1") },
             Change::Replica { id: ReplicaId::new("replica-1") },
             Change::Everything,
         ];

@@ -10,6 +10,7 @@ use tidegate_core::{
 };
 
 pub use self::commit::{CommitError, Fence, Transition};
+pub(crate) use self::events::event_of;
 pub use self::events::{EventRecord, NewEvent};
 use crate::changes::{Change, Changes};
 use crate::db::{Db, Row, Statement, sql};

@@ -17,6 +17,7 @@ mod deployments;
 mod error;
 mod feedback;
 mod inferences;
+mod jobs;
 mod leases;
 mod models;
 mod page;
@@ -43,6 +44,7 @@ pub use deployments::{
 pub use error::StoreError;
 pub use feedback::{Feedback, FeedbackRecord, FeedbackSummary, Label};
 pub use inferences::{InferenceRecord, Inferences, JsonText};
+pub use jobs::{Hold, JobEnd, JobFilter, JobRecord, Jobs, NewJob, Postponed};
 pub use leases::Leases;
 pub use models::{ModelFilter, Models};
 pub use page::{Listing, Page};
@@ -69,6 +71,7 @@ pub struct Store {
     pub feedback: Feedback,
     pub replicas: Replicas,
     pub webhooks: Webhooks,
+    pub jobs: Jobs,
     pub changes: Changes,
     db: Db,
 }
@@ -90,6 +93,7 @@ impl Store {
             feedback: Feedback::new(db.clone()),
             replicas: Replicas::new(db.clone(), changes.clone()),
             webhooks: Webhooks::new(db.clone()),
+            jobs: Jobs::new(db.clone(), changes.clone()),
             changes,
             db,
         })

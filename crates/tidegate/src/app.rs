@@ -319,7 +319,7 @@ async fn wake_on_change(store: Arc<Store>, controller: Arc<Controller>, stop: Ca
                 controller.wake()
             }
             // The deployment that changed it is told too.
-            Some(Change::Route { .. }) => {}
+            Some(Change::Route { .. } | Change::Job { .. }) => {}
             None => return,
         }
     }

@@ -53,7 +53,8 @@ pub(super) async fn list(
     db.all(list).await?.iter().map(event_of).collect()
 }
 
-fn event_of(row: &Row) -> Result<EventRecord, StoreError> {
+/// Of any table of events.
+pub(crate) fn event_of(row: &Row) -> Result<EventRecord, StoreError> {
     Ok(EventRecord {
         seq: row.count("seq")?,
         at: row.time("at")?,

@@ -5,6 +5,7 @@ pub mod changes;
 mod deployments;
 mod feedback;
 mod inferences;
+mod jobs;
 mod leases;
 mod models;
 mod replicas;
@@ -65,6 +66,14 @@ fn all() -> Vec<Case> {
         webhooks::a_webhook_is_known_since_it_was_introduced,
         webhooks::what_lies_behind_the_cursor_has_yet_to_be_told,
         webhooks::what_is_postponed_waits_and_counts_its_attempts,
+        jobs::a_job_goes_from_the_queue_to_its_end,
+        jobs::a_job_is_taken_over_when_its_holder_is_silent,
+        jobs::jobs_are_taken_in_order_each_by_one,
+        jobs::a_job_that_is_given_back_waits_its_time,
+        jobs::a_cancelled_job_is_nobodys,
+        jobs::a_full_queue_takes_no_more_jobs,
+        jobs::jobs_are_listed_newest_first_and_deleted_when_over,
+        jobs::what_changes_in_a_job_is_told,
         feedback::labels_are_counted_by_version_and_a_later_one_replaces,
         feedback::metrics_are_summed_up_by_version_without_losing_digits,
     ]

@@ -168,7 +168,7 @@ impl Placement {
                     self.store.routes.get(environment, &model_id).await.map(Vec::from_iter)
                 }
                 Some(Change::Everything) => self.read_all().await,
-                Some(Change::Deployment { .. } | Change::Replica { .. }) => continue,
+                Some(Change::Deployment { .. } | Change::Job { .. } | Change::Replica { .. }) => continue,
                 None => return,
             };
             match read {
