@@ -72,15 +72,15 @@ pub(crate) async fn within_budget(State(context): State<Context>, request: Reque
     }
 }
 
-/// Files of a registration go from the network to the store and are never held; gRPC holds message by message, a stream some
-/// lines.
+/// Files of a registration and uploaded scenes go from the network to the store and are never held; gRPC holds message by
+/// message, a stream some lines.
 fn is_held_elsewhere(request: &Request<Body>) -> bool {
     grpc::owns(request.uri().path()) || is_upload(request) || ndjson::owns(request)
 }
 
 fn is_upload(request: &Request<Body>) -> bool {
     request.method() == Method::POST
-        && request.uri().path() == "/api/v1/models"
+        && ["/api/v1/models", "/api/v1/jobs/raster"].contains(&request.uri().path())
         && media_type(request.headers()) == "multipart/form-data"
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::AppState;
 use crate::budget::BodyBudget;
-use crate::native::deployments::follow::MAX_STREAMS;
+use crate::native::follow::MAX_STREAMS;
 use crate::native::inference::ndjson;
 use crate::oip::Traces;
 use crate::operations::cache::ResponseCaches;

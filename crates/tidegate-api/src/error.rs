@@ -25,12 +25,14 @@ pub enum ErrorCode {
     DeploymentNotFound,
     RequestNotFound,
     ResultExpired,
+    JobNotFound,
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
     RequestTimeout,
     Conflict,
     PayloadTooLarge,
+    RangeNotSatisfiable,
     UnsupportedMediaType,
     UnprocessableArtifact,
     InferenceError,
@@ -49,6 +51,7 @@ impl ErrorCode {
             | Self::VersionNotFound
             | Self::DeploymentNotFound
             | Self::RequestNotFound
+            | Self::JobNotFound
             | Self::NotFound => StatusCode::NOT_FOUND,
             Self::ResultExpired => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -56,6 +59,7 @@ impl ErrorCode {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UnprocessableArtifact => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InferenceError | Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,

@@ -44,8 +44,14 @@ pub use native::inference::AsyncRunner;
 pub use openapi::openapi;
 pub use operations::agreement::contradictions;
 pub use operations::log_policy::{InvalidRedaction, LogSettings, Redaction};
+pub use operations::raster::source::WebPlace;
+pub use operations::raster::{
+    ChooseError, RASTER, RasterJob, RasterOutput, RasterProgress, RasterResult, RasterTimings, SceneAddress,
+    SceneSource, SceneSources, SourceRefused, choose_version, job_of_key, job_prefix, output_key,
+};
 pub use operations::register::ImportRoot;
 pub use operations::sample::{Sample, SampleError, SampleMisfit, Subject, Trial, TrialError};
+pub use operations::segment::{CallerGuard, TileRunner};
 pub use readiness::{Phase, Readiness};
 pub use trace::TRACE_ID_HEADER;
 
@@ -87,6 +93,12 @@ pub struct Settings {
     pub body_idle_timeout: Duration,
     /// Below which `artifactPath` may name files and objects; none: uploads only.
     pub import_roots: Vec<ImportRoot>,
+    /// Where jobs may read scenes from; none: uploads only.
+    pub scene_sources: SceneSources,
+    /// Of an uploaded scene.
+    pub max_scene_bytes: u64,
+    /// Jobs that may wait.
+    pub max_queued_jobs: u32,
     /// Where artifacts of a remote store are kept to be read.
     pub cache_dir: PathBuf,
     pub default_environment: Environment,
@@ -137,6 +149,9 @@ impl Settings {
             max_batch_instances: 1000,
             body_idle_timeout: Duration::from_secs(30),
             import_roots: Vec::new(),
+            scene_sources: SceneSources::default(),
+            max_scene_bytes: 4 << 30,
+            max_queued_jobs: 100,
             cache_dir: cache_dir.into(),
             default_environment: Environment::Production,
             default_strategy: StrategyKind::BlueGreen,

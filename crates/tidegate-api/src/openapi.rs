@@ -10,7 +10,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::context::Context;
 use crate::native::{
-    deployments, feedback, health, inference, models, registration, replicas, server, versions,
+    deployments, feedback, health, inference, jobs, models, registration, replicas, server, versions,
 };
 use crate::oip::rest;
 use crate::stac;
@@ -29,6 +29,7 @@ use crate::stac;
         (name = "versions", description = "Immutable, with artifacts, schemas and the STAC-MLM item"),
         (name = "deployments", description = "Bringing a version into an environment, and back"),
         (name = "inference", description = "Predicting with what serves"),
+        (name = "jobs", description = "Work that takes longer than a caller waits: scenes of any size"),
         (name = "open inference protocol", description = "Version 2, as KServe, Triton and MLServer speak it; also \
             on gRPC, on the same port"),
         (name = "stac", description = "The registered models as a STAC API: a model is a collection, a version an item"),
@@ -66,6 +67,12 @@ pub(crate) fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(inference::batch))
         .routes(routes!(inference::status))
         .routes(routes!(feedback::feedback))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::raster::create))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::events))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::outputs::output))
         .routes(routes!(server::server))
         .routes(routes!(replicas::list))
         .routes(routes!(health::health))

@@ -1,7 +1,6 @@
 //! Deployments: asking for one and looking at them.
 
 pub(crate) mod commands;
-pub(crate) mod follow;
 pub(crate) mod progress;
 pub(crate) mod view;
 
@@ -22,6 +21,7 @@ use crate::context::Context;
 use crate::control::NewDeployment;
 use crate::error::{ApiError, ErrorBody, ErrorCode, ErrorDetail};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, Pagination, Principal};
+use crate::native::follow::{self, Log};
 use crate::native::{models, versions};
 use crate::operations::register::parse_number;
 use view::{DeploymentView, EventList, EventView, Names};
@@ -229,9 +229,19 @@ pub(crate) async fn get(
 pub(crate) struct EventQuery {
     /// Events after this number; default 0, from the first.
     #[serde(default)]
-    after: u64,
+    pub(crate) after: u64,
     /// Of a page: 1 to 100, default 20.
-    limit: Option<i64>,
+    pub(crate) limit: Option<i64>,
+}
+
+impl EventQuery {
+    /// The number after which a stream begins.
+    pub(crate) fn to_follow(&self, headers: &HeaderMap) -> Result<u64, ApiError> {
+        if self.limit.is_some() {
+            return Err(ApiError::invalid("limit", "a stream has none; leave it out"));
+        }
+        Ok(follow::last_event_id(headers)?.unwrap_or(self.after))
+    }
 }
 
 /// What happened in a deployment and on what evidence, in order: a page of it, or, with `Accept: text/event-stream`, each
@@ -252,11 +262,8 @@ pub(crate) async fn events(
 ) -> Result<Response, ApiError> {
     let record = find(&context, &DeploymentId::new(id)).await?;
     if follow::is_wanted(&headers) {
-        if query.limit.is_some() {
-            return Err(ApiError::invalid("limit", "a stream has none; leave it out"));
-        }
-        let after = follow::last_event_id(&headers)?.unwrap_or(query.after);
-        return follow::open(context, record, after).await;
+        let after = query.to_follow(&headers)?;
+        return follow::open(context, Log::Deployment(record.id), after).await;
     }
     let page = Pagination { limit: query.limit, offset: None }.page()?;
     let events = context.store.deployments.events(&record.id, query.after, page.limit).await?;

@@ -24,7 +24,8 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::extract::{
-    ApiPath, ApiQuery, Asker, is_json, is_key, json_from_slice, media_type, not_a_key, read_body, sticky_header,
+    ApiPath, ApiQuery, Asker, is_json, is_key, json_from_slice, media_type, not_a_key, read_body,
+    sticky_header,
 };
 use crate::operations::fault::Fault;
 use crate::operations::features::Features;

@@ -3,8 +3,10 @@
 
 pub(crate) mod deployments;
 pub(crate) mod feedback;
+pub(crate) mod follow;
 pub(crate) mod health;
 pub(crate) mod inference;
+pub(crate) mod jobs;
 pub(crate) mod models;
 pub(crate) mod registration;
 pub(crate) mod replicas;

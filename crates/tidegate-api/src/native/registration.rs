@@ -1,6 +1,6 @@
 //! `POST /api/v1/models`: a version from uploaded files or from a path that the server can read.
 
-mod form;
+pub(crate) mod form;
 
 use std::io;
 
@@ -164,7 +164,7 @@ async fn register_path(
         Fault::new("artifactPath", "missing; give `file:///...`, or upload the file as multipart/form-data")
     })?;
     let draft = draft(body, None, principal)?;
-    let ImportSource { place, name } = import_source(&path, &context.settings.import_roots)?;
+    let ImportSource { place, name } = import_source("artifactPath", &path, &context.settings.import_roots)?;
     let stream = read(place).await?;
     let mut upload = Upload::begin(registrar(context), draft).await?;
     match upload.add(&name, stream).await {

@@ -16,6 +16,7 @@ pub(crate) mod log_policy;
 pub(crate) mod nested;
 pub(crate) mod predict;
 pub(crate) mod prediction;
+pub(crate) mod raster;
 pub(crate) mod register;
 pub(crate) mod sample;
 pub(crate) mod segment;

@@ -5,7 +5,7 @@
 
 mod convert;
 mod draft;
-mod file_name;
+pub(crate) mod file_name;
 mod import;
 mod sample;
 mod schema;

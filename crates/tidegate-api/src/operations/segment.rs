@@ -2,7 +2,8 @@
 
 mod runner;
 
-pub(crate) use runner::{TileRunner, infer_behind_callers};
+pub(crate) use runner::infer_behind_callers;
+pub use runner::{CallerGuard, TileRunner};
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ mod hostile;
 mod images;
 mod inference;
 mod inference_log;
+mod jobs;
 mod ndjson;
 mod oip;
 mod openapi;

@@ -27,7 +27,7 @@ pub(crate) struct RollbackRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CommandRequest {
     /// For the event log.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -154,7 +154,7 @@ async fn command(
 
 pub(super) const MAX_REASON: usize = 1000;
 
-fn reason(given: Option<String>, default: &str) -> Result<String, ApiError> {
+pub(crate) fn reason(given: Option<String>, default: &str) -> Result<String, ApiError> {
     let reason = given.unwrap_or_default();
     if reason.chars().count() > MAX_REASON {
         return Err(ApiError::invalid("reason", format!("must be at most {MAX_REASON} characters")));

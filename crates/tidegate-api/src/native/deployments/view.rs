@@ -104,7 +104,7 @@ impl Names {
         Ok(name)
     }
 
-    pub(super) async fn number(
+    pub(crate) async fn number(
         &mut self,
         context: &Context,
         id: &VersionId,
@@ -120,7 +120,7 @@ impl Names {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EventList {
-    pub(super) events: Vec<EventView>,
+    pub(crate) events: Vec<EventView>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

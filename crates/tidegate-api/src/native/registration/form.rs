@@ -96,14 +96,14 @@ async fn read_stac(field: Field<'_>) -> Result<StacItem, ApiError> {
 }
 
 /// A fault of the whole JSON is one of the part: the body is the form.
-fn json_part<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn json_part<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, ApiError> {
     json_from_slice(bytes).map_err(|error| match error.details.first() {
         Some(detail) if detail.field == "(body)" => ApiError::invalid(name, detail.message.clone()),
         _ => error,
     })
 }
 
-async fn read_text(name: &str, mut field: Field<'_>) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_text(name: &str, mut field: Field<'_>) -> Result<Bytes, ApiError> {
     let mut text = BytesMut::new();
     while let Some(chunk) = field.chunk().await? {
         if text.len() + chunk.len() > MAX_TEXT_BYTES {

@@ -53,13 +53,15 @@ fn status(code: ErrorCode) -> u16 {
         ErrorCode::ValidationError
         | ErrorCode::SchemaValidationError
         | ErrorCode::NotAcceptable
+        | ErrorCode::RangeNotSatisfiable
         | ErrorCode::UnsupportedMediaType
         | ErrorCode::UnprocessableArtifact => INVALID_ARGUMENT,
         ErrorCode::ModelNotFound
         | ErrorCode::VersionNotFound
         | ErrorCode::DeploymentNotFound
         | ErrorCode::RequestNotFound
-        | ErrorCode::ResultExpired => NOT_FOUND,
+        | ErrorCode::ResultExpired
+        | ErrorCode::JobNotFound => NOT_FOUND,
         // Of a path, which is a method here.
         ErrorCode::NotFound | ErrorCode::MethodNotAllowed => UNIMPLEMENTED,
         ErrorCode::RequestTimeout | ErrorCode::DeadlineExceeded => DEADLINE_EXCEEDED,

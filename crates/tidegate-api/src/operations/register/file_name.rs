@@ -6,7 +6,7 @@ use crate::operations::fault::Fault;
 pub(super) const MAX_LENGTH: usize = 240;
 
 /// Letters, digits, `-`, `_`, `.` and inner spaces; no folders, no hidden files, no Windows devices.
-pub(super) fn check(name: &str) -> Result<(), Fault> {
+pub(crate) fn check(name: &str) -> Result<(), Fault> {
     let shown: String = name.chars().take(80).collect();
     let fault = |reason: &str| Err(Fault::new("artifact", format!("file name {shown:?}: {reason}")));
     if name.is_empty() {

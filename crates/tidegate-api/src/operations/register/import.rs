@@ -32,49 +32,49 @@ pub(crate) enum ImportPlace {
     Object { store: Arc<ArtifactStore>, key: String },
 }
 
-const FIELD: &str = "artifactPath";
-
-/// Resolves the URL, following symbolic links, and refuses every file outside `roots`. Whether a file outside exists is
-/// not told.
-pub(crate) fn import_source(artifact_path: &str, roots: &[ImportRoot]) -> Result<ImportSource, Fault> {
-    let url = Url::parse(artifact_path).map_err(|_| {
-        Fault::new(
-            FIELD,
-            "give a URL: `file:///folder/model.onnx`, or upload the file as multipart/form-data",
-        )
-    })?;
-    match url.scheme() {
-        "file" => local_file(&url, roots),
-        "s3" => object(artifact_path, roots),
-        other => Err(Fault::new(
-            FIELD,
-            format!("`{other}:` is not supported; use `file:`, `s3:` or upload the file"),
-        )),
-    }
+/// Resolves the URL that the caller gave in `field`, following symbolic links, and refuses every file outside `roots`.
+/// Whether a file outside exists is not told.
+pub(crate) fn import_source(
+    field: &'static str,
+    address: &str,
+    roots: &[ImportRoot],
+) -> Result<ImportSource, Fault> {
+    let source = match Url::parse(address) {
+        Ok(url) if url.scheme() == "file" => local_file(&url, roots),
+        Ok(url) if url.scheme() == "s3" => object(address, roots),
+        Ok(url) => {
+            Err(format!("`{}:` is not supported; use `file:`, `s3:` or upload the file", url.scheme()))
+        }
+        Err(_) => {
+            Err("give a URL: `file:///folder/model.onnx`, or upload the file as multipart/form-data"
+                .to_owned())
+        }
+    };
+    source.map_err(|message| Fault::new(field, message))
 }
 
 /// Whether the object is there shows when it is read.
-fn object(artifact_path: &str, roots: &[ImportRoot]) -> Result<ImportSource, Fault> {
+fn object(address: &str, roots: &[ImportRoot]) -> Result<ImportSource, String> {
     let below = roots.iter().find_map(|root| match root {
         ImportRoot::Bucket { url, store } => {
-            let key = artifact_path.strip_prefix(url.as_str())?.strip_prefix('/')?;
+            let key = address.strip_prefix(url.as_str())?.strip_prefix('/')?;
             Some((store, key))
         }
         ImportRoot::Folder(_) => None,
     });
-    let (store, key) = below.ok_or_else(|| Fault::new(FIELD, outside(roots)))?;
+    let (store, key) = below.ok_or_else(|| outside(roots))?;
     let name = key.rsplit('/').next().unwrap_or_default().to_owned();
     if name.is_empty() {
-        return Err(Fault::new(FIELD, "names no object; write `s3://bucket/folder/model.onnx`"));
+        return Err("names no object; write `s3://bucket/folder/model.onnx`".to_owned());
     }
     let place = ImportPlace::Object { store: Arc::clone(store), key: key.to_owned() };
     Ok(ImportSource { place, name })
 }
 
-fn local_file(url: &Url, roots: &[ImportRoot]) -> Result<ImportSource, Fault> {
+fn local_file(url: &Url, roots: &[ImportRoot]) -> Result<ImportSource, String> {
     let path = url
         .to_file_path()
-        .map_err(|()| Fault::new(FIELD, "not a path of this machine; write `file:///folder/model.onnx`"))?;
+        .map_err(|()| "not a path of this machine; write `file:///folder/model.onnx`".to_owned())?;
     let folders: Vec<PathBuf> = roots
         .iter()
         .filter_map(|root| match root {
@@ -86,11 +86,11 @@ fn local_file(url: &Url, roots: &[ImportRoot]) -> Result<ImportSource, Fault> {
     let path = match path.canonicalize() {
         Ok(path) if is_allowed(&path) => path,
         // A URL path has no `..` left, so this comparison cannot be tricked into telling of files elsewhere.
-        Err(_) if is_allowed(&path) => return Err(Fault::new(FIELD, "there is no such file")),
-        _ => return Err(Fault::new(FIELD, outside(roots))),
+        Err(_) if is_allowed(&path) => return Err("there is no such file".to_owned()),
+        _ => return Err(outside(roots)),
     };
     if !path.is_file() {
-        return Err(Fault::new(FIELD, "not a file; name the artifact itself"));
+        return Err("not a file; name the file itself".to_owned());
     }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     Ok(ImportSource { place: ImportPlace::File(path), name })
@@ -126,7 +126,8 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("secret"), root.join("link.onnx")).unwrap();
         let roots = [ImportRoot::Folder(root.clone())];
         let at = |path: &str| {
-            import_source(&format!("file://{}{path}", root.display()), &roots).map_err(|fault| fault.message)
+            import_source("path", &format!("file://{}{path}", root.display()), &roots)
+                .map_err(|fault| fault.message)
         };
         assert!(at("/model.onnx").is_ok());
         let outside = ["/../secret", "/link.onnx", "/%2e%2e/secret", "-beside/model.onnx"];
@@ -138,9 +139,9 @@ mod tests {
         let elsewhere =
             ["file:///etc/passwd", "file:///no/such/thing", "s3://bucket/key", "https://x/y", "model.onnx"];
         for url in elsewhere {
-            assert!(import_source(url, &roots).is_err(), "{url}");
+            assert!(import_source("path", url, &roots).is_err(), "{url}");
         }
-        assert!(import_source("file:///etc/passwd", &[]).unwrap_err().message.contains("upload"));
+        assert!(import_source("path", "file:///etc/passwd", &[]).unwrap_err().message.contains("upload"));
     }
 
     #[test]
@@ -149,13 +150,13 @@ mod tests {
         let location = tidegate_store::ArtifactLocation::Folder(dir.path().to_path_buf());
         let store = Arc::new(ArtifactStore::open(&location).unwrap());
         let roots = [ImportRoot::Bucket { url: "s3://models/team".to_owned(), store }];
-        let source = import_source("s3://models/team/fraud/model.onnx", &roots).unwrap();
+        let source = import_source("path", "s3://models/team/fraud/model.onnx", &roots).unwrap();
         assert_eq!(source.name, "model.onnx");
         assert!(matches!(source.place, ImportPlace::Object { key, .. } if key == "fraud/model.onnx"));
         for url in
             ["s3://models/team2/x.onnx", "s3://models/x.onnx", "s3://other/team/x", "s3://models/team/"]
         {
-            assert!(import_source(url, &roots).is_err(), "{url}");
+            assert!(import_source("path", url, &roots).is_err(), "{url}");
         }
     }
 }

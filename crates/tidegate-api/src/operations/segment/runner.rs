@@ -11,7 +11,7 @@ use tidegate_serve::{InferError, InferOptions, Inference, Priority, Server, Slot
 use crate::operations::shadow::TileSample;
 
 /// One slot, asked tile by tile through the queue that every request takes.
-pub(crate) struct TileRunner {
+pub struct TileRunner {
     server: Arc<Server>,
     slot: Arc<Slot>,
     standing: Standing,
@@ -22,7 +22,7 @@ pub(crate) struct TileRunner {
 }
 
 /// Held by whoever wants the result; dropped, the next tile is not run.
-pub(crate) struct CallerGuard(Arc<AtomicBool>);
+pub struct CallerGuard(Arc<AtomicBool>);
 
 impl Drop for CallerGuard {
     fn drop(&mut self) {
@@ -32,7 +32,7 @@ impl Drop for CallerGuard {
 
 impl TileRunner {
     /// To be called within the Tokio runtime that the tiles are to be run by.
-    pub(crate) fn new(server: Arc<Server>, slot: Arc<Slot>, standing: Standing) -> (Self, CallerGuard) {
+    pub fn new(server: Arc<Server>, slot: Arc<Slot>, standing: Standing) -> (Self, CallerGuard) {
         let caller_left = Arc::new(AtomicBool::new(false));
         let guard = CallerGuard(Arc::clone(&caller_left));
         let runtime = tokio::runtime::Handle::current();
@@ -53,7 +53,7 @@ impl TileRunner {
     }
 
     /// The tile as the model's one input.
-    pub(crate) fn inputs(&self, tile: Tensor) -> Result<Vec<NamedTensor>, RunFault> {
+    pub fn inputs(&self, tile: Tensor) -> Result<Vec<NamedTensor>, RunFault> {
         match self.slot.signature().inputs.as_slice() {
             [spec] => Ok(vec![NamedTensor { name: spec.name.clone(), tensor: tile }]),
             inputs => {
@@ -73,7 +73,7 @@ impl TileRunner {
     }
 
     /// The same for work that nobody waits for, and that no shadow sees.
-    pub(crate) fn run_behind_callers(&self, inputs: &[NamedTensor]) -> Result<Tensor, RunFault> {
+    pub fn run_behind_callers(&self, inputs: &[NamedTensor]) -> Result<Tensor, RunFault> {
         self.wait_for(infer_behind_callers(&self.server, &self.slot, inputs)).and_then(first_output)
     }
 

@@ -1,4 +1,4 @@
-//! The event log of a deployment as it is written: server-sent events (WHATWG HTML, section 9.2), each with its number
+//! An event log, of a deployment or a job, as it is written: server-sent events (WHATWG HTML, section 9.2), each with its number
 //! as id, so that a client that was cut off goes on where it was.
 
 use std::collections::VecDeque;
@@ -8,15 +8,15 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use http::{HeaderMap, StatusCode, header};
-use tidegate_core::DeploymentId;
-use tidegate_store::{Change, ChangeStream, DeploymentRecord, EventRecord, StoreError};
+use tidegate_core::{DeploymentId, JobId};
+use tidegate_store::{Change, ChangeStream, EventRecord, Store, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::view::EventView;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode, OVERLOAD_RETRY_S};
+use crate::native::deployments::view::EventView;
 
-/// Streams at once in this process. Each holds a connection and looks at every change of its deployment; dashboards of a
+/// Streams at once in this process. Each holds a connection and looks at every change of what it follows; dashboards of a
 /// large team need some dozens.
 pub(crate) const MAX_STREAMS: usize = 256;
 
@@ -28,26 +28,56 @@ const PAGE: u32 = 100;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
+/// Whose events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    Deployment(DeploymentId),
+    Job(JobId),
+}
+
+impl Log {
+    /// Whether nothing more will be written; so too where it is gone.
+    async fn is_closed(&self, store: &Store) -> Result<bool, StoreError> {
+        Ok(match self {
+            Self::Deployment(id) => {
+                store.deployments.get(id).await?.is_none_or(|deployment| deployment.is_settled)
+            }
+            Self::Job(id) => store.jobs.get(id).await?.is_none_or(|job| job.status.is_over()),
+        })
+    }
+
+    async fn read(&self, store: &Store, after: u64, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+        match self {
+            Self::Deployment(id) => store.deployments.events(id, after, limit).await,
+            Self::Job(id) => store.jobs.events(id, after, limit).await,
+        }
+    }
+
+    fn is_changed_by(&self, change: &Change) -> bool {
+        match (self, change) {
+            (Self::Deployment(followed), Change::Deployment { id }) => followed == id,
+            (Self::Job(followed), Change::Job { id }) => followed == id,
+            (_, change) => *change == Change::Everything,
+        }
+    }
+}
+
 /// Whether the caller wants the events as they come.
-pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accept.split(',').any(|kind| kind.split(';').next().unwrap_or_default().trim() == EVENT_STREAM)
 }
 
 /// The number after which a client that was cut off goes on.
-pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    let message = "give the id of an event of this deployment, or leave it out";
+    let message = "give the id of an event of this stream, or leave it out";
     number.map(Some).ok_or_else(|| ApiError::invalid("Last-Event-ID", message))
 }
 
-/// Every event after `after`, then each as it is committed, until the deployment is settled.
-pub(super) async fn open(
-    context: Context,
-    record: DeploymentRecord,
-    after: u64,
-) -> Result<Response, ApiError> {
+/// Every event after `after`, then each as it is committed, until the log is closed.
+pub(crate) async fn open(context: Context, log: Log, after: u64) -> Result<Response, ApiError> {
     let Ok(permit) = context.inner().event_streams.clone().try_acquire_owned() else {
         let message = "too many event streams are open; try again, or read the events page by page";
         return Err(ApiError::new(ErrorCode::ServiceUnavailable, message).with_retry_after(OVERLOAD_RETRY_S));
@@ -56,7 +86,7 @@ pub(super) async fn open(
     let changes = context.store.changes.subscribe();
     let mut follower = Follower {
         context,
-        id: record.id,
+        log,
         after,
         unsent: VecDeque::new(),
         has_more: false,
@@ -75,7 +105,7 @@ pub(super) async fn open(
 
 struct Follower {
     context: Context,
-    id: DeploymentId,
+    log: Log,
     /// The number of the last event that was read.
     after: u64,
     unsent: VecDeque<EventRecord>,
@@ -99,13 +129,13 @@ impl Follower {
             }
             if let Err(error) = self.read().await {
                 // The client comes back with the number of its last event, and is told how things are.
-                tracing::warn!(deployment = %self.id, %error, "an event stream was cut off");
+                tracing::warn!(log = ?self.log, %error, "an event stream was cut off");
                 return None;
             }
         }
     }
 
-    /// Until the deployment may have changed; false when the stream has to end.
+    /// Until there may be more to read; false when the stream has to end.
     async fn wait(&mut self) -> bool {
         loop {
             let change = tokio::select! {
@@ -113,8 +143,7 @@ impl Follower {
                 () = self.context.readiness.stopping() => return false,
             };
             match change {
-                Some(Change::Deployment { id }) if id == self.id => return true,
-                Some(Change::Everything) => return true,
+                Some(change) if self.log.is_changed_by(&change) => return true,
                 Some(_) => {}
                 None => return false,
             }
@@ -123,13 +152,12 @@ impl Follower {
 
     /// Reads the next page.
     async fn read(&mut self) -> Result<(), StoreError> {
-        // First whether it is settled: its last event was committed with that.
-        let record = self.context.store.deployments.get(&self.id).await?;
-        let is_settled = record.is_none_or(|record| record.is_settled);
-        let events = self.context.store.deployments.events(&self.id, self.after, PAGE).await?;
+        // First whether it is closed: the last event was committed with that.
+        let is_closed = self.log.is_closed(&self.context.store).await?;
+        let events = self.log.read(&self.context.store, self.after, PAGE).await?;
         self.after = events.last().map_or(self.after, |event| event.seq);
         self.has_more = events.len() == PAGE as usize;
-        self.is_over = is_settled && !self.has_more;
+        self.is_over = is_closed && !self.has_more;
         self.unsent.extend(events);
         Ok(())
     }
