@@ -1,6 +1,6 @@
 //! The server put together: storage, runtime, controller, API, and their orderly end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,13 @@ use anyhow::Context;
 use jiff::SignedDuration;
 use tidegate_api::{
     AppState, Application, AsyncSettings, DeploymentControl, Phase, Readiness, Settings, ThisReplica,
+    job_of_key,
 };
-use tidegate_core::{Clock, IdSource, ReplicaId};
+use tidegate_core::{Clock, IdSource, JobId, ReplicaId};
 use tidegate_delivery::GateLimits;
+use tidegate_geo::ImageLimits;
 use tidegate_serve::{RuntimeOptions, Server, memory, open_runtime};
-use tidegate_store::{ArtifactStore, Change, Store};
+use tidegate_store::{ArtifactStore, Change, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,6 +25,7 @@ use crate::clock::{SystemClock, system_ids};
 use crate::config::{AsyncRequestsConfig, Config, mask_password};
 use crate::controller::{Controller, ControllerSettings, Ledger, Limits, Performer, Placement};
 use crate::fleet::{Fleet, Me};
+use crate::jobs::{self, JobSettings};
 use crate::{fleet, inference_log, listener, webhooks};
 
 const KIB: u64 = 1024;
@@ -106,6 +109,15 @@ impl RunningServer {
             replica: ThisReplica { id: me.id.clone(), time_to_live: fleet::time_to_live(me.heartbeat) },
         };
 
+        let runner = Arc::new(jobs::Runner {
+            store: Arc::clone(&store),
+            artifacts: Arc::clone(&artifacts),
+            server: Arc::clone(&server),
+            placement: Arc::clone(&placement),
+            clock: Arc::clone(&clock),
+            settings: job_settings(config, me.id.to_string())?,
+        });
+
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let Application { router, async_runner } = tidegate_api::application(state);
@@ -120,6 +132,8 @@ impl RunningServer {
             )),
             tokio::spawn(controller.run(stop_background.clone())),
             tokio::spawn(async_runner.run(stop_background.clone())),
+            tokio::spawn(Arc::clone(&runner).run(stop_background.clone())),
+            tokio::spawn(jobs::upkeep(runner, stop_background.clone())),
             tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
             tokio::spawn(fleet::report(fleet, stop_background.clone())),
             tokio::spawn(fleet::sweep(Arc::clone(&store), Arc::clone(&clock), stop_background.clone())),
@@ -260,6 +274,9 @@ fn settings(config: &Config, cache_dir: std::path::PathBuf) -> anyhow::Result<Se
         async_requests: async_settings(config),
         response_cache_bytes: response_cache_bytes(config),
         import_roots: config.import_roots()?,
+        scene_sources: config.scene_sources()?,
+        max_scene_bytes: config.jobs.max_upload_mib * MIB,
+        max_queued_jobs: config.jobs.queue_limit,
         default_environment: config.deployments.default_environment,
         default_strategy: config.deployments.default_strategy,
         ..Settings::with_cache_dir(cache_dir)
@@ -286,6 +303,22 @@ fn async_settings(config: &Config) -> AsyncSettings {
         retention: span(retention_hours * 3600),
         lease: span(config.deployments.lease_s),
     }
+}
+
+fn job_settings(config: &Config, holder: String) -> anyhow::Result<JobSettings> {
+    let n_workers = config.runtime.server_options().n_workers;
+    Ok(JobSettings {
+        holder,
+        lease: Duration::from_secs(config.deployments.lease_s.max(1)),
+        max_running: config.jobs.max_running,
+        // As many as the workers take of what nobody waits for, and one that is being prepared meanwhile.
+        threads: (n_workers / 2).max(1) + 1,
+        max_memory_bytes: config.jobs.max_memory_mib * MIB,
+        limits: ImageLimits::with_max_pixels(config.server.max_image_megapixels * 1_000_000),
+        sources: config.scene_sources()?,
+        folder: config.data_dir.join("jobs"),
+        retention: SignedDuration::from_hours(24 * i64::from(config.jobs.retention_days)),
+    })
 }
 
 /// Loads what the routes name, says when that is done, and follows them from then on.
@@ -325,7 +358,12 @@ async fn wake_on_change(store: Arc<Store>, controller: Arc<Controller>, stop: Ca
     }
 }
 
-/// Removes what uploads that were cut off by a crash have left behind.
+/// The artifacts of versions, and the jobs whose files are somebody's.
+async fn referenced(store: &Store) -> Result<(HashSet<String>, HashSet<JobId>), StoreError> {
+    Ok((store.versions.artifact_keys().await?, store.jobs.ids().await?))
+}
+
+/// Removes what uploads that were cut off by a crash, and jobs that are gone, have left behind.
 async fn sweep_orphans(
     store: Arc<Store>,
     artifacts: Arc<ArtifactStore>,
@@ -333,10 +371,12 @@ async fn sweep_orphans(
     stop: CancellationToken,
 ) {
     loop {
-        match store.versions.artifact_keys().await {
-            Ok(keys) => {
+        match referenced(&store).await {
+            Ok((keys, jobs)) => {
                 let older_than = ORPHAN_AGE;
-                let swept = artifacts.sweep(|key| keys.contains(key), older_than, clock.now()).await;
+                let is_of_a_job = |key: &str| job_of_key(key).is_some_and(|job| jobs.contains(&job));
+                let is_referenced = |key: &str| keys.contains(key) || is_of_a_job(key);
+                let swept = artifacts.sweep(is_referenced, older_than, clock.now()).await;
                 match swept {
                     Ok(0) => {}
                     Ok(files) => tracing::info!(files, "removed what interrupted uploads had left"),

@@ -175,6 +175,15 @@ impl Client {
         Ok(response.bytes().await?.to_vec())
     }
 
+    /// Asks for a raster job on a scene of this machine, which is streamed to the server.
+    pub async fn upload_scene(&self, job: &Value, scene: &Path) -> anyhow::Result<Value> {
+        let file =
+            Part::file(scene).await.with_context(|| format!("failed to open `{}`", scene.display()))?;
+        let form = Form::new().part("job", json_part(job.to_string())?).part("scene", file);
+        let response = self.send(self.request(Method::POST, "/api/v1/jobs/raster")?.multipart(form)).await?;
+        Ok(response.json().await?)
+    }
+
     /// A name as one segment of a path, whatever is in it.
     pub fn segment(name: &str) -> String {
         const PLAIN: &[u8] = b"-_.~";

@@ -4,6 +4,7 @@
 //! environment variables `TIDEGATE_<SECTION>__<KEY>`; command-line flags. An unknown key or a value of the wrong type is
 //! an error that names the key and where it was set.
 
+mod jobs;
 mod validation;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tidegate_store::{ArtifactLocation, ArtifactStore};
 
 use crate::webhooks::{Webhook, WebhookConfig};
 
+use jobs::JobsConfig;
 pub use validation::ValidationConfig;
 
 /// The file that is read when `--config` names none.
@@ -53,6 +55,7 @@ pub struct Config {
     pub artifacts: ArtifactsConfig,
     pub runtime: RuntimeConfig,
     pub deployments: DeploymentsConfig,
+    pub jobs: JobsConfig,
     pub replica: ReplicaConfig,
     pub inference_log: InferenceLogConfig,
     pub async_requests: AsyncRequestsConfig,
@@ -260,6 +263,7 @@ impl Default for Config {
             artifacts: ArtifactsConfig::default(),
             runtime: RuntimeConfig::default(),
             deployments: DeploymentsConfig::default(),
+            jobs: JobsConfig::default(),
             replica: ReplicaConfig::default(),
             inference_log: InferenceLogConfig::default(),
             async_requests: AsyncRequestsConfig::default(),
@@ -385,10 +389,11 @@ impl Config {
             ("inference_log.max_payload_kib", self.inference_log.max_payload_kib, 0, 16 * 1024),
             ("inference_log.retention_days", u64::from(self.inference_log.retention_days), 1, 36_500),
         ];
+        let ranges = ranges.into_iter().chain(self.jobs.ranges());
         let ranges = ranges.map(|(key, value, min, max)| (key.to_owned(), value, min, max));
         self.deployments.validation.check()?;
         let of_models = self.runtime.models.iter().flat_map(|(name, model)| model.ranges(name));
-        for (key, value, min, max) in ranges.into_iter().chain(of_models) {
+        for (key, value, min, max) in ranges.chain(of_models) {
             if !(min..=max).contains(&value) {
                 bail!("configuration key `{key}` is {value}; give {min} to {max}");
             }
@@ -447,14 +452,19 @@ impl Config {
     }
 
     pub fn import_roots(&self) -> anyhow::Result<Vec<ImportRoot>> {
-        let open = |root: &String| match self.location("artifacts.import_roots", root)? {
+        let roots = self.artifacts.import_roots.iter();
+        roots.map(|root| self.root("artifacts.import_roots", root)).collect()
+    }
+
+    /// A place that the server may read from, as configured under `key`.
+    fn root(&self, key: &str, root: &str) -> anyhow::Result<ImportRoot> {
+        match self.location(key, root)? {
             ArtifactLocation::Folder(folder) => Ok(ImportRoot::Folder(folder)),
             bucket => {
                 let store = Arc::new(ArtifactStore::open(&bucket)?);
                 Ok(ImportRoot::Bucket { url: root.trim_end_matches('/').to_owned(), store })
             }
-        };
-        self.artifacts.import_roots.iter().map(open).collect()
+        }
     }
 
     /// The bucket of `s3://BUCKET/KEY`, and the key in it.

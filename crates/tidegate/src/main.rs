@@ -12,6 +12,7 @@ mod config;
 mod controller;
 mod fleet;
 mod inference_log;
+mod jobs;
 mod listener;
 mod local;
 mod logging;

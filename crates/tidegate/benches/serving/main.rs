@@ -28,9 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use tidegate_serve::{
-    Runtime, RuntimeChoice, RuntimeOptions, SessionOptions, open_runtime, probe_inputs,
-};
+use tidegate_serve::{Runtime, RuntimeChoice, RuntimeOptions, SessionOptions, open_runtime, probe_inputs};
 
 use crate::caller::Round;
 use crate::request::Requests;

@@ -3,6 +3,7 @@
 mod activation;
 mod demo;
 mod deploy;
+mod job;
 mod model;
 mod package;
 mod predict;
@@ -74,6 +75,9 @@ enum Command {
     Replica(replica::ReplicaCommand),
     /// Find what a model finds in an image: writes mask, overlay, probabilities and metadata
     Predict(predict::PredictArgs),
+    /// Scenes on a server: ask for one, follow it, fetch what comes out
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Check a model's STAC-MLM item, or write a first one
     #[command(subcommand)]
     Stac(stac::StacCommand),
@@ -136,6 +140,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Cancel(args) => deploy::command("cancel", &args).await,
         Command::Replica(command) => replica::run(command).await,
         Command::Predict(args) => predict::run(&args).await,
+        Command::Job(command) => job::run(command).await,
         Command::Package(command) => package::run(&command).await,
         Command::Stac(command) => stac::run(&command),
         Command::Config(flags) => {

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 pub use hands::Hands;
 pub use ledger::Ledger;
-pub use performer::{Limits, Performer, Placement};
+pub use performer::{Limits, Performer, PlaceError, Placement};
 
 /// How often the store is looked at when nothing was notified.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

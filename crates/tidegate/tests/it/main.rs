@@ -13,6 +13,7 @@ mod cli;
 mod crash;
 mod fleet;
 mod gates;
+mod jobs;
 mod kills;
 mod lifecycle;
 mod ndjson;

@@ -21,7 +21,7 @@ use tidegate_store::{ArtifactStore, Store};
 
 use super::hands::{Hands, Job, Reports};
 use crate::fleet::Fleet;
-pub use placement::Placement;
+pub use placement::{PlaceError, Placement};
 pub use validation::Limits;
 
 /// How long the other replicas are not asked whether they have loaded a version, if none of them tells.

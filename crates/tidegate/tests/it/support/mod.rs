@@ -6,10 +6,12 @@ mod database;
 /// The storage contract's way to a PostgreSQL.
 #[path = "../../../../tidegate-store/tests/it/postgres.rs"]
 mod postgres;
+mod scene;
 
 pub use api::{Answer, Api, json_of};
 pub use data::{fixture, repository, shared_data, test_python};
 pub use database::{Database, databases};
+pub use scene::{scene, write_scene};
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
