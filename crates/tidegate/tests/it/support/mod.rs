@@ -57,6 +57,8 @@ impl Installation {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .current_dir(self.folder.path())
+            // Which story a test tells is no setting of a server, and would be refused as one.
+            .env_remove("TIDEGATE_KILL_SEED")
             .env("TIDEGATE_DATA_DIR", self.data_dir())
             .env("TIDEGATE_RUNTIME__ENGINE", self.engine)
             .env("TIDEGATE_LOG__FORMAT", "json")
