@@ -11,6 +11,7 @@
 
 mod batch;
 mod batchable;
+mod classical;
 pub mod load_error;
 mod loads;
 pub mod memory;

@@ -6,7 +6,7 @@
 
 mod graph;
 mod guess;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -29,7 +29,8 @@ pub(crate) struct OnnxFile {
     /// Operators that are told a `mode`, and which.
     pub(crate) modes: BTreeSet<(String, String)>,
     ir_version: u64,
-    opset: Option<u64>,
+    /// Of the standard operators; `None` where the file uses none.
+    pub(crate) opset: Option<u64>,
     final_operator: Option<String>,
 }
 

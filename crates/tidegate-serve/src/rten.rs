@@ -1,5 +1,6 @@
-//! The built-in runtime: `rten`, pure Rust, needs no native library. Slower than ONNX Runtime and without the classical
-//! machine-learning operators (`ai.onnx.ml`).
+//! The built-in runtime: `rten`, pure Rust, needs no native library. Slower than ONNX Runtime. Models of the classical
+//! machine-learning operators (`ai.onnx.ml`), which it lacks, and those of types that it lacks, go to the evaluator in
+//! `classical` where that has what they need.
 //!
 //! It computes with 32-bit floats, 32-bit integers and bytes only. Half precision is widened and rounded back; 64-bit
 //! integers are narrowed, and refused where a value does not fit; 64-bit floats are refused, because narrowing them would
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use rten::{LoadErrorKind, Model, ModelOptions, NodeId, RunOptions};
 use tidegate_core::{NamedTensor, Signature, TensorSpec};
 
+use crate::classical;
 use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
 use crate::probe::measure_open_outputs;
@@ -43,7 +45,12 @@ impl Runtime for Rten {
 
     fn load(&self, path: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
         let file = OnnxFile::read(path)?;
-        tensors::check_supported(&file)?;
+        if classical::is_classical(&file) {
+            return classical::load(path, file, FIX);
+        }
+        if let Err(refused) = tensors::check_supported(&file) {
+            return if classical::can_run(&file) { classical::load(path, file, FIX) } else { Err(refused) };
+        }
         let model = guarded(|| load_model(path))
             .map_err(|message| LoadError::Runtime { runtime: NAME, message })?
             .map_err(|error| explain(error, path, &file))?;

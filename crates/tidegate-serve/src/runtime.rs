@@ -35,6 +35,11 @@ pub trait Session: Send {
     fn share(&self) -> Option<Box<dyn Session>> {
         None
     }
+
+    /// What executes the model, where that is a part of the runtime with a name of its own.
+    fn runtime(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Which runtime this is, and why; the log and `/api/v1/server` show it.

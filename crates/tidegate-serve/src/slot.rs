@@ -118,7 +118,7 @@ impl Slot {
         Ok(Self {
             spec,
             life: NEXT_LIFE.fetch_add(1, Ordering::Relaxed),
-            runtime: runtime.info().name,
+            runtime: sessions[0].runtime().unwrap_or(runtime.info().name),
             signature: sessions[0].signature().clone(),
             n_sessions: sessions.len(),
             idle: Mutex::new(sessions),
@@ -156,7 +156,7 @@ impl Slot {
         &self.signature
     }
 
-    /// The name of the runtime that executes it.
+    /// The name of what executes it: the runtime, or the part of it that runs such models.
     pub fn runtime(&self) -> &'static str {
         self.runtime
     }

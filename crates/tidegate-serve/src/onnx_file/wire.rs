@@ -9,14 +9,14 @@ use std::io::{BufRead, Seek};
 /// Names and paths in a model are short; anything longer is damage.
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
 
-pub(super) struct Wire<R> {
+pub(crate) struct Wire<R> {
     inner: R,
     position: u64,
 }
 
 /// Where a message went wrong.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// A field is longer than what is left of the message around it.
     Truncated,
     Malformed,
@@ -24,24 +24,25 @@ pub(super) enum Fault {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Varint(u64),
     /// A text, bytes or an embedded message, from here up to `end`.
     Bytes {
         end: u64,
     },
-    /// Already passed: fixed-width numbers, which no caller needs.
-    Fixed,
+    /// Fixed-width numbers, as their bits.
+    Fixed32(u32),
+    Fixed64(u64),
 }
 
 impl<R: BufRead + Seek> Wire<R> {
-    pub(super) fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self { inner, position: 0 }
     }
 
     /// The next field of the message that ends at `end`, as its number and value; `None` at the end. The caller must read
     /// or [`skip`](Self::skip) the value before the next call.
-    pub(super) fn next(&mut self, end: u64) -> Result<Option<(u64, Value)>, Fault> {
+    pub(crate) fn next(&mut self, end: u64) -> Result<Option<(u64, Value)>, Fault> {
         if self.position == end {
             return Ok(None);
         }
@@ -49,35 +50,49 @@ impl<R: BufRead + Seek> Wire<R> {
         let number = tag >> 3;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint(end)?),
-            1 => self.fixed(8, end)?,
+            1 => Value::Fixed64(u64::from_le_bytes(self.fixed(end)?)),
             2 => {
                 let size = self.varint(end)?;
                 let end_of_field = self.position.checked_add(size).filter(|field_end| *field_end <= end);
                 Value::Bytes { end: end_of_field.ok_or(Fault::Truncated)? }
             }
-            5 => self.fixed(4, end)?,
+            5 => Value::Fixed32(u32::from_le_bytes(self.fixed(end)?)),
             _ => return Err(Fault::Malformed),
         };
         if number == 0 { Err(Fault::Malformed) } else { Ok(Some((number, value))) }
     }
 
-    pub(super) fn skip(&mut self, value: Value) -> Result<(), Fault> {
+    pub(crate) fn skip(&mut self, value: Value) -> Result<(), Fault> {
         match value {
             Value::Bytes { end } => self.seek_to(end),
-            Value::Varint(_) | Value::Fixed => Ok(()),
+            Value::Varint(_) | Value::Fixed32(_) | Value::Fixed64(_) => Ok(()),
         }
     }
 
     /// The text from here up to `end`.
-    pub(super) fn text(&mut self, end: u64) -> Result<String, Fault> {
-        let size = end - self.position;
-        if size > MAX_TEXT_BYTES {
+    pub(crate) fn text(&mut self, end: u64) -> Result<String, Fault> {
+        if end - self.position > MAX_TEXT_BYTES {
             return Err(Fault::Malformed);
         }
-        let mut bytes = vec![0; usize::try_from(size).expect("at most MAX_TEXT_BYTES")];
-        self.inner.read_exact(&mut bytes).map_err(Fault::from)?;
+        String::from_utf8(self.bytes(end)?).map_err(|_| Fault::Malformed)
+    }
+
+    /// The bytes from here up to `end`: at most as many as the file has.
+    pub(crate) fn bytes(&mut self, end: u64) -> Result<Vec<u8>, Fault> {
+        let size = usize::try_from(end - self.position).map_err(|_| Fault::Malformed)?;
+        let mut bytes = vec![0; size];
+        self.inner.read_exact(&mut bytes)?;
         self.position = end;
-        String::from_utf8(bytes).map_err(|_| Fault::Malformed)
+        Ok(bytes)
+    }
+
+    /// The packed integers from here up to `end`.
+    pub(crate) fn packed(&mut self, end: u64) -> Result<Vec<i64>, Fault> {
+        let mut values = vec![];
+        while self.position < end {
+            values.push(self.varint(end)?.cast_signed());
+        }
+        Ok(values)
     }
 
     fn varint(&mut self, end: u64) -> Result<u64, Fault> {
@@ -97,12 +112,14 @@ impl<R: BufRead + Seek> Wire<R> {
         Err(Fault::Malformed)
     }
 
-    fn fixed(&mut self, size: u64, end: u64) -> Result<Value, Fault> {
-        if end - self.position < size {
+    fn fixed<const N: usize>(&mut self, end: u64) -> Result<[u8; N], Fault> {
+        if end - self.position < N as u64 {
             return Err(Fault::Truncated);
         }
-        self.seek_to(self.position + size)?;
-        Ok(Value::Fixed)
+        let mut bytes = [0; N];
+        self.inner.read_exact(&mut bytes)?;
+        self.position += N as u64;
+        Ok(bytes)
     }
 
     fn seek_to(&mut self, end: u64) -> Result<(), Fault> {
@@ -146,8 +163,8 @@ mod tests {
         let expected = [
             (1, Value::Varint(150)),
             (2, Value::Bytes { end: 7 }),
-            (3, Value::Fixed),
-            (4, Value::Fixed),
+            (3, Value::Fixed32(0)),
+            (4, Value::Fixed64(0)),
             (5, Value::Varint(7)),
         ];
         assert_eq!(walk(&bytes).unwrap(), expected);

@@ -16,6 +16,7 @@ macro_rules! queued {
 }
 
 mod batching;
+mod classical;
 mod conformance;
 mod fake;
 mod files;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tidegate_core::{DType, Dim, NamedTensor};
-use tidegate_serve::{LoadError, Runtime, check_outputs, probe_inputs};
+use tidegate_serve::{Runtime, check_outputs, probe_inputs};
 
-use crate::support::{ONE_THREAD, onnxruntime, rten, runtimes, tensor, test_data};
+use crate::support::{ONE_THREAD, runtimes, tensor, test_data};
 
 fn run(runtime: &Arc<dyn Runtime>, path: &std::path::Path) -> Vec<NamedTensor> {
     let mut session = runtime.load(path, &ONE_THREAD).unwrap();
@@ -36,20 +36,28 @@ fn the_segmentation_models_run_and_the_runtimes_agree() {
 }
 
 #[test]
-fn the_tabular_model_runs_on_onnx_runtime_and_is_refused_by_name_elsewhere() {
+fn the_tabular_model_runs_and_the_runtimes_agree() {
     let Some(data) = test_data() else { return };
     let path = data.join("tabular/tabular.onnx");
-    let error = rten().load(&path, &ONE_THREAD).err().unwrap();
-    assert!(
-        matches!(&error, LoadError::UnsupportedOperator { operator, .. } if operator.starts_with("TreeEnsemble")),
-        "{error}"
-    );
-    let Some(runtime) = onnxruntime() else { return };
-    let mut session = runtime.load(&path, &ONE_THREAD).unwrap();
-    let signature = session.signature().clone();
-    assert_eq!(signature.inputs[0].shape, [Dim::Dynamic, Dim::Fixed(10)], "the unnamed axis is the batch");
-    assert_eq!(signature.outputs[0].datatype, DType::Int64);
-    let outputs = session.run(&[tensor("X", &[4, 10], &[0.5f32; 40])]).unwrap();
-    check_outputs(&signature, &outputs).unwrap();
-    assert_eq!(outputs[0].tensor.shape(), [4]);
+    let rows: Vec<f32> = (0..200 * 10).map(|index| (index * 37 % 101) as f32 / 20.0 - 2.5).collect();
+    let mut answers = vec![];
+    for runtime in runtimes() {
+        let mut session = runtime.load(&path, &ONE_THREAD).unwrap();
+        let signature = session.signature().clone();
+        assert_eq!(
+            signature.inputs[0].shape,
+            [Dim::Dynamic, Dim::Fixed(10)],
+            "the unnamed axis is the batch"
+        );
+        assert_eq!(signature.outputs[0].datatype, DType::Int64);
+        let outputs = session.run(&[tensor("X", &[200, 10], &rows)]).unwrap();
+        check_outputs(&signature, &outputs).unwrap();
+        answers.push(outputs);
+    }
+    assert_eq!(answers[0][0].tensor.shape(), [200]);
+    if let [ours, theirs] = answers.as_slice() {
+        assert_eq!(ours[0], theirs[0], "the labels");
+        let scores = [ours, theirs].map(|outputs| outputs[1].tensor.values::<f32>().unwrap());
+        assert!(scores[0].iter().zip(scores[1].iter()).all(|(a, b)| (a - b).abs() <= 1e-5));
+    }
 }
