@@ -5,7 +5,7 @@
 //! so that however often a request was run, one result is recorded.
 
 use jiff::SignedDuration;
-use tidegate_core::{Environment, ReplicaId, RequestId, SemVer, Timestamp};
+use tidegate_core::{Environment, HeaderName, ReplicaId, RequestId, SemVer, Timestamp};
 
 use crate::db::{Db, Row, sql};
 use crate::error::StoreError;
@@ -25,6 +25,8 @@ pub struct NewAsyncRequest {
     pub environment: Environment,
     pub sticky_key: Option<String>,
     pub principal: Option<String>,
+    /// The header that the route went by, and its value.
+    pub sticky_header: Option<(HeaderName, Vec<u8>)>,
     pub trace_id: String,
     /// In the words of the protocol that took it in; opaque here.
     pub body: String,
@@ -115,9 +117,9 @@ impl AsyncRequests {
     pub async fn hand_in(&self, request: &NewAsyncRequest, max_waiting: u64) -> Result<HandedIn, StoreError> {
         const HAND_IN: &str =
             "INSERT INTO async_requests (request_id, model, environment, sticky_key, principal,
-                trace_id, request, status, requested_at, due_at, claim, n_lost, n_put_off)
-            SELECT $1, $2, $3, $4, $5, $6, $7, 'Queued', $8, $8, 0, 0, 0
-            WHERE (SELECT COUNT(*) FROM async_requests WHERE completed_at IS NULL) < $9
+                sticky_header, trace_id, request, status, requested_at, due_at, claim, n_lost, n_put_off)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, 'Queued', $9, $9, 0, 0, 0
+            WHERE (SELECT COUNT(*) FROM async_requests WHERE completed_at IS NULL) < $10
             ON CONFLICT (request_id) DO NOTHING";
         const KNOWN: &str = "SELECT 1 FROM async_requests WHERE request_id = $1";
         let hand_in = sql("take in a request", HAND_IN)
@@ -126,6 +128,7 @@ impl AsyncRequests {
             .bind(request.environment.as_str())
             .bind(request.sticky_key.as_deref())
             .bind(request.principal.as_deref())
+            .bind(request.sticky_header.as_ref().map(header_text).as_deref())
             .bind(request.trace_id.as_str())
             .bind(request.body.as_str())
             .bind(request.requested_at)
@@ -244,6 +247,19 @@ fn later(now: Timestamp, ttl: SignedDuration) -> Timestamp {
     now.saturating_add(ttl).unwrap_or(Timestamp::MAX)
 }
 
+fn header_text((name, value): &(HeaderName, Vec<u8>)) -> String {
+    let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}:{value}", name.as_str())
+}
+
+/// What was damaged sticks to nothing.
+fn header_of(text: &str) -> Option<(HeaderName, Vec<u8>)> {
+    let (name, value) = text.split_once(':')?;
+    let digits = value.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    let value = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<_>>()?;
+    Some((HeaderName::parse(name).ok()?, value))
+}
+
 fn claimed_of(row: &Row) -> Result<Claimed, StoreError> {
     let request = NewAsyncRequest {
         request_id: RequestId::new(row.text("request_id")?),
@@ -251,6 +267,7 @@ fn claimed_of(row: &Row) -> Result<Claimed, StoreError> {
         environment: row.parsed("environment")?,
         sticky_key: row.text_opt("sticky_key")?,
         principal: row.text_opt("principal")?,
+        sticky_header: row.text_opt("sticky_header")?.as_deref().and_then(header_of),
         trace_id: row.text("trace_id")?,
         body: row.text("request")?,
         requested_at: row.time("requested_at")?,

@@ -25,7 +25,7 @@ async fn status(app: &App, id: &str) -> Reply {
 }
 
 /// Asks until it is neither queued nor running.
-async fn done(app: &App, id: &str) -> Value {
+pub async fn done(app: &App, id: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let reply = status(app, id).await;
@@ -40,12 +40,12 @@ async fn done(app: &App, id: &str) -> Value {
     }
 }
 
-struct Running {
+pub struct Running {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-fn run(app: &mut App) -> Running {
+pub fn run(app: &mut App) -> Running {
     let stop = CancellationToken::new();
     let runner = app.async_runner.take().unwrap();
     Running { task: tokio::spawn(runner.run(stop.clone())), stop }

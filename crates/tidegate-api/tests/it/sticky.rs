@@ -9,6 +9,7 @@ use tidegate_core::{Arm, Environment, Route, StickyBy, VersionId};
 use tidegate_serve::SlotSpec;
 
 use crate::oip::{call_with, infer_message};
+use crate::respond_async::{done, run};
 use crate::support::{App, request};
 
 /// Splits the traffic of `m` evenly between the version that answers and another one.
@@ -86,4 +87,32 @@ async fn a_header_of_choice_keeps_a_user_on_one_version_in_every_protocol() {
         met.extend(answered(&mut app, &headers).await);
     }
     assert_eq!(met.len(), 2);
+}
+
+/// The header is kept with the request: it sticks also when it is run by another process, or after a restart.
+#[tokio::test]
+async fn who_is_answered_later_stays_on_the_same_version() {
+    let mut app = App::start().await;
+    app.serve("m", "1.0.0", "linear.onnx").await;
+    let second = app.register("m", "2.0.0", "linear.onnx").await;
+    split(&app, second["versionId"].as_str().unwrap(), "header:X-User".parse().unwrap()).await;
+    let _running = run(&mut app);
+    let mut met = BTreeSet::new();
+    for index in 0..12 {
+        let user = [format!("user {index}").as_bytes(), b"\xfc"].concat();
+        let ask = |body: serde_json::Value| {
+            let mut asked =
+                request(Method::POST, "/api/v1/inference/m", "application/json", body.to_string().into());
+            asked.headers_mut().insert("x-user", HeaderValue::from_bytes(&user).unwrap());
+            asked
+        };
+        let now = app.send(ask(json!({"features": {"x": [1, 2, 3]}}))).await;
+        let id = format!("later-{index}");
+        let later = json!({"features": {"x": [1, 2, 3]}, "requestId": id, "async": true});
+        assert_eq!(app.send(ask(later)).await.status, StatusCode::ACCEPTED);
+        let later = done(&app, &id).await["version"].as_str().unwrap().to_owned();
+        assert_eq!(later, now.header("x-tidegate-version"), "user {index}");
+        met.insert(later);
+    }
+    assert_eq!(met.len(), 2, "of twelve users some meet each");
 }

@@ -121,6 +121,7 @@ pub(super) async fn hand_in(
         environment: target.environment,
         sticky_key: target.sticky_key,
         principal: target.principal,
+        sticky_header: target.header,
         trace_id: trace_id.as_str().to_owned(),
         // JSON is UTF-8, or it would not have been read.
         body: String::from_utf8_lossy(text).into_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
-use tidegate_core::{Environment, ReplicaId, RequestId};
+use tidegate_core::{Environment, HeaderName, ReplicaId, RequestId};
 use tidegate_store::{
     AsyncOutcome, AsyncRequest, AsyncResult, AsyncState, Claimed, HandedIn, JsonText, NewAsyncRequest, Store,
 };
@@ -22,6 +22,7 @@ fn request(id: &str, seconds: i64) -> NewAsyncRequest {
         environment: Environment::Staging,
         sticky_key: Some("user-7".to_owned()),
         principal: None,
+        sticky_header: Some((HeaderName::parse("x-user").unwrap(), b"\0\xff: user".to_vec())),
         trace_id: "abc".to_owned(),
         body: json!({"features": {"x": "it's ü"}}).to_string(),
         requested_at: at(seconds),

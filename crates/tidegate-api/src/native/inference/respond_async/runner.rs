@@ -276,8 +276,8 @@ async fn predict(
         request_id: request.request_id.clone(),
         sticky_key: request.sticky_key.clone(),
         principal: request.principal.clone(),
-        // Which header decides is the route's to say, and the route is another by now: those by key or principal stick.
-        header: None,
+        // Where the route goes by another one by now, the request's id decides.
+        header: request.sticky_header.clone(),
         requested_at: request.requested_at,
         started,
         deadline: None,
