@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -29,6 +29,9 @@ const NEWS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Feedback waits for the log of what it is about, so that whoever gives it asks seldom.
 const N_TELLERS: usize = 4;
+
+/// Labels of the version that serves before another one comes: enough to hold it against.
+const TOLD_BEFORE: u64 = 24;
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -84,6 +87,8 @@ impl Story {
 /// Callers who ask whichever process lives, check what they are told, and, most of them, tell what was true.
 struct Callers {
     stop: Arc<AtomicBool>,
+    /// Answers of which it was told what was true.
+    told: Arc<AtomicU64>,
     place: watch::Sender<Api>,
     callers: Vec<tokio::task::JoinHandle<BTreeMap<u64, u64>>>,
 }
@@ -92,9 +97,19 @@ impl Callers {
     fn start(api: &Api, truth: u64) -> Self {
         let (place, places) = watch::channel(api.clone());
         let stop = Arc::new(AtomicBool::new(false));
-        let caller = |truth| tokio::spawn(ask(places.clone(), Arc::clone(&stop), truth));
+        let told = Arc::new(AtomicU64::new(0));
+        let caller = |truth| tokio::spawn(ask(places.clone(), Arc::clone(&stop), truth, Arc::clone(&told)));
         let callers = [Some(truth); N_TELLERS].into_iter().chain([None]).map(caller).collect();
-        Self { stop, place, callers }
+        Self { stop, told, place, callers }
+    }
+
+    /// Until so much is known of the version that serves that another one can be compared with it.
+    async fn wait_for_told(&self, n_told: u64) {
+        let asked_at = Instant::now();
+        while self.told.load(Ordering::Relaxed) < n_told {
+            assert!(asked_at.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// How many answers came from each version.
@@ -110,7 +125,12 @@ impl Callers {
     }
 }
 
-async fn ask(places: watch::Receiver<Api>, stop: Arc<AtomicBool>, truth: Option<u64>) -> BTreeMap<u64, u64> {
+async fn ask(
+    places: watch::Receiver<Api>,
+    stop: Arc<AtomicBool>,
+    truth: Option<u64>,
+    told: Arc<AtomicU64>,
+) -> BTreeMap<u64, u64> {
     let mut answers = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         let api = places.borrow().clone();
@@ -128,7 +148,9 @@ async fn ask(places: watch::Receiver<Api>, stop: Arc<AtomicBool>, truth: Option<
         let Some(truth) = truth else { continue };
         let feedback = format!("/api/v1/inference/{}/feedback", answer.body["requestId"].as_str().unwrap());
         // The request that it is about may have died with the process.
-        let _ = api.try_post(&feedback, &json!({"groundTruth": truth})).await;
+        if api.try_post(&feedback, &json!({"groundTruth": truth})).await.is_some() {
+            told.fetch_add(1, Ordering::Relaxed);
+        }
     }
     answers
 }
@@ -166,6 +188,7 @@ async fn tell(strategy: &'static str, kind: Kind, installation: Installation, se
     }
     let (status, version) = story.end();
     let callers = Callers::start(&server.api, version);
+    callers.wait_for_told(TOLD_BEFORE).await;
     let body =
         json!({"modelId": MODEL, "version": "2.0.0", "strategy": strategy, "strategyConfig": story.config()});
     let created = server.api.post("/api/v1/deployments", &body).await.expect(202);
