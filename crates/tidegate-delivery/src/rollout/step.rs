@@ -55,7 +55,7 @@ struct Stepper {
 
 impl Stepper {
     fn start(&mut self) {
-        if self.rollout.phase == Phase::Pending {
+        if self.rollout.phase == Phase::Pending && self.rollout.paused_at.is_none() {
             self.rollout.phase = Phase::Validating;
             self.record(
                 "validating",

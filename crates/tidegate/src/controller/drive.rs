@@ -142,6 +142,8 @@ async fn due_event(
     rollout: &Rollout,
 ) -> Result<Option<EventKind>, ApplyError> {
     match rollout.phase {
+        // It keeps its turn.
+        Phase::Pending if rollout.paused_at.is_some() => Ok(None),
         Phase::Pending => {
             let ahead = controller.ledger.unsettled().await?;
             let running = ahead.iter().filter(|other| other.id < record.id && holds_turn(other)).count();

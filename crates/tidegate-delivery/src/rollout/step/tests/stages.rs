@@ -230,3 +230,14 @@ fn an_override_lets_a_failed_validation_pass_unless_there_is_nothing_to_serve() 
     let world = validated(&plan(Some("old")), &inaccurate);
     assert_eq!(world.rollout.status(), DeploymentStatus::Failed);
 }
+
+#[test]
+fn a_deployment_that_is_paused_before_its_turn_does_not_take_it() {
+    let mut world = World::new(None);
+    world.command(Command::Pause { by: "ada".to_owned() });
+    world.send(EventKind::Start);
+    assert_eq!(world.rollout.phase, Phase::Pending);
+    world.command(Command::Resume { by: "ada".to_owned() });
+    world.send(EventKind::Start);
+    assert_eq!(world.rollout.phase, Phase::Validating);
+}
