@@ -1,7 +1,6 @@
 //! Deployments: their records, their event logs, and the one way to change them, [`Deployments::commit`].
 
 mod commit;
-mod events;
 mod looks;
 
 use serde_json::Value;
@@ -10,12 +9,13 @@ use tidegate_core::{
 };
 
 pub use self::commit::{CommitError, Fence, Transition};
-pub(crate) use self::events::event_of;
-pub use self::events::{EventRecord, NewEvent};
 use crate::changes::{Change, Changes};
 use crate::db::{Db, Row, Statement, sql};
 use crate::error::StoreError;
+use crate::event_log::{EventLog, EventRecord, NewEvent, event_log};
 use crate::page::{Listing, Page};
+
+const EVENTS: EventLog = event_log!("deployment_events", "deployment_id", "deployment");
 
 /// Deployments by id, filter and need of attention.
 pub struct Deployments {
@@ -109,7 +109,7 @@ impl Deployments {
             let mut tx = self.db.begin("create a deployment").await?;
             if tx.execute(insert(record)).await? > 0 {
                 for event in first {
-                    tx.execute(events::append(&record.id, event)).await?;
+                    tx.execute(EVENTS.append(record.id.as_str(), event)).await?;
                 }
                 let change = Change::Deployment { id: record.id.clone() };
                 let announced = self.changes.announce(&mut tx, [change]).await?;
@@ -154,7 +154,7 @@ impl Deployments {
         after_seq: u64,
         limit: u32,
     ) -> Result<Vec<EventRecord>, StoreError> {
-        events::list(&self.db, id, after_seq, limit).await
+        EVENTS.list(&self.db, id.as_str(), after_seq, limit).await
     }
 
     /// Replaces what was last seen of the deployment's versions; opaque here.

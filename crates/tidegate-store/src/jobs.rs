@@ -3,7 +3,6 @@
 //! What people ask of a job is here; what the process that is at it writes is in `hold`, and refused once another has
 //! taken the job over or somebody has cancelled it.
 
-mod events;
 mod hold;
 
 use std::collections::HashSet;
@@ -14,9 +13,11 @@ use tidegate_core::{Environment, JobId, JobStatus, ModelId, Timestamp, VersionId
 pub use self::hold::{Hold, JobEnd, Postponed};
 use crate::changes::{Change, Changes};
 use crate::db::{Db, Row, Statement, Tx, sql};
-use crate::deployments::{EventRecord, NewEvent};
 use crate::error::StoreError;
+use crate::event_log::{EventLog, EventRecord, NewEvent, event_log};
 use crate::page::{Listing, Page};
+
+const EVENTS: EventLog = event_log!("job_events", "job_id", "job");
 
 /// Jobs by id, filter and need of somebody who does them.
 pub struct Jobs {
@@ -107,7 +108,7 @@ impl Jobs {
         if tx.execute(insert).await? == 0 {
             return Ok(false);
         }
-        tx.execute(events::append(&job.id, first)).await?;
+        tx.execute(EVENTS.append(job.id.as_str(), first)).await?;
         self.commit(tx, &job.id, DOING).await?;
         Ok(true)
     }
@@ -135,7 +136,7 @@ impl Jobs {
         after_seq: u64,
         limit: u32,
     ) -> Result<Vec<EventRecord>, StoreError> {
-        events::list(&self.db, id, after_seq, limit).await
+        EVENTS.list(&self.db, id.as_str(), after_seq, limit).await
     }
 
     /// Ends a job that is not over; false where it is, or there is none. Whoever is at it finds that nothing more of it is
@@ -150,7 +151,7 @@ impl Jobs {
         if tx.execute(sql(DOING, CANCEL).bind(id.as_str()).bind(at)).await? == 0 {
             return Ok(false);
         }
-        tx.execute(events::append(id, event)).await?;
+        tx.execute(EVENTS.append(id.as_str(), event)).await?;
         self.commit(tx, id, DOING).await?;
         Ok(true)
     }

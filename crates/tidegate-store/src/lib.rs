@@ -15,6 +15,7 @@ mod changes;
 mod db;
 mod deployments;
 mod error;
+mod event_log;
 mod feedback;
 mod inferences;
 mod jobs;
@@ -38,10 +39,10 @@ pub use changes::{Change, ChangeStream, Changes};
 pub use db::Backend;
 pub use db::connect::ConnectError;
 pub use deployments::{
-    CommitError, CreateError, DeploymentFilter, DeploymentRecord, Deployments, EventRecord, Fence, NewEvent,
-    Transition,
+    CommitError, CreateError, DeploymentFilter, DeploymentRecord, Deployments, Fence, Transition,
 };
 pub use error::StoreError;
+pub use event_log::{EventRecord, NewEvent};
 pub use feedback::{Feedback, FeedbackRecord, FeedbackSummary, Label};
 pub use inferences::{InferenceRecord, Inferences, JsonText};
 pub use jobs::{Hold, JobEnd, JobFilter, JobRecord, Jobs, NewJob, Postponed};

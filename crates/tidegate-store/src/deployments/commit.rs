@@ -5,10 +5,11 @@ use std::collections::HashSet;
 
 use tidegate_core::{Environment, ModelId, Route, VersionId, VersionStatus};
 
-use super::{DeploymentRecord, NewEvent, events};
+use super::{DeploymentRecord, EVENTS};
 use crate::changes::{Change, Changes};
 use crate::db::{Db, Statement, Tx, sql};
 use crate::error::StoreError;
+use crate::event_log::NewEvent;
 use crate::routes;
 
 /// A decided step of a deployment.
@@ -63,7 +64,7 @@ pub(super) async fn commit(db: &Db, changes: &Changes, transition: &Transition) 
         return Err(CommitError::Conflict);
     }
     for event in &transition.events {
-        tx.execute(events::append(&record.id, event)).await?;
+        tx.execute(EVENTS.append(record.id.as_str(), event)).await?;
     }
     if let Some(route) = &transition.route
         && !apply_route(&mut tx, route, record).await?

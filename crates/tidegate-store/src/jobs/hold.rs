@@ -5,10 +5,10 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use tidegate_core::{JobId, JobStatus, Timestamp, VersionId};
 
-use super::{JobRecord, Jobs, events, record_of};
+use super::{EVENTS, JobRecord, Jobs, record_of};
 use crate::db::{Statement, sql};
-use crate::deployments::NewEvent;
 use crate::error::StoreError;
+use crate::event_log::NewEvent;
 
 /// A job as it was taken: proof that the caller is who does it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl Jobs {
             return Ok(false);
         }
         if let Some(event) = event {
-            tx.execute(events::append(&hold.job_id, event)).await?;
+            tx.execute(EVENTS.append(hold.job_id.as_str(), event)).await?;
         }
         self.commit(tx, &hold.job_id, DOING).await?;
         Ok(true)
