@@ -6,7 +6,7 @@ pub(crate) mod view;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,10 +21,11 @@ use crate::context::Context;
 use crate::control::NewDeployment;
 use crate::error::{ApiError, ErrorBody, ErrorCode, ErrorDetail};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, Pagination, Principal};
-use crate::native::follow::{self, Log};
+use crate::native::events::{self, EventList, EventQuery};
+use crate::native::follow::Log;
 use crate::native::{models, versions};
 use crate::operations::register::parse_number;
-use view::{DeploymentView, EventList, EventView, Names};
+use view::{DeploymentView, Names};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -223,27 +224,6 @@ pub(crate) async fn get(
     Ok(Json(DeploymentView::of(&context, record, &mut Names::default()).await?))
 }
 
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct EventQuery {
-    /// Events after this number; default 0, from the first.
-    #[serde(default)]
-    pub(crate) after: u64,
-    /// Of a page: 1 to 100, default 20.
-    pub(crate) limit: Option<i64>,
-}
-
-impl EventQuery {
-    /// The number after which a stream begins.
-    pub(crate) fn to_follow(&self, headers: &HeaderMap) -> Result<u64, ApiError> {
-        if self.limit.is_some() {
-            return Err(ApiError::invalid("limit", "a stream has none; leave it out"));
-        }
-        Ok(follow::last_event_id(headers)?.unwrap_or(self.after))
-    }
-}
-
 /// What happened in a deployment and on what evidence, in order: a page of it, or, with `Accept: text/event-stream`, each
 /// event as it happens until the deployment is settled.
 #[utoipa::path(get, path = "/api/v1/deployments/{id}/events",
@@ -261,13 +241,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let record = find(&context, &DeploymentId::new(id)).await?;
-    if follow::is_wanted(&headers) {
-        let after = query.to_follow(&headers)?;
-        return follow::open(context, Log::Deployment(record.id), after).await;
-    }
-    let page = Pagination { limit: query.limit, offset: None }.page()?;
-    let events = context.store.deployments.events(&record.id, query.after, page.limit).await?;
-    Ok(Json(EventList { events: events.into_iter().map(EventView::from).collect() }).into_response())
+    events::answer(context, Log::Deployment(record.id), &query, &headers).await
 }
 
 async fn find(context: &Context, id: &DeploymentId) -> Result<DeploymentRecord, ApiError> {

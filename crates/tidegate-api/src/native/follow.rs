@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode, OVERLOAD_RETRY_S};
-use crate::native::deployments::view::EventView;
+use crate::native::events::EventView;
 
 /// Streams at once in this process. Each holds a connection and looks at every change of what it follows; dashboards of a
 /// large team need some dozens.
@@ -46,7 +46,12 @@ impl Log {
         })
     }
 
-    async fn read(&self, store: &Store, after: u64, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+    pub(crate) async fn read(
+        &self,
+        store: &Store,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
         match self {
             Self::Deployment(id) => store.deployments.events(id, after, limit).await,
             Self::Job(id) => store.jobs.events(id, after, limit).await,

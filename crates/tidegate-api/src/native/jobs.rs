@@ -6,7 +6,7 @@ mod view;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,10 +17,10 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::extract::{ApiPath, ApiQuery, MaybeJson, Pagination, Principal};
-use crate::native::deployments::EventQuery;
 use crate::native::deployments::commands::{CommandRequest, reason};
-use crate::native::deployments::view::{EventList, EventView, Names};
-use crate::native::follow::{self, Log};
+use crate::native::deployments::view::Names;
+use crate::native::events::{self, EventList, EventQuery};
+use crate::native::follow::Log;
 use crate::native::models;
 use crate::operations::raster::job_prefix;
 use view::JobView;
@@ -148,13 +148,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let record = find(&context, &JobId::new(id)).await?;
-    if follow::is_wanted(&headers) {
-        let after = query.to_follow(&headers)?;
-        return follow::open(context, Log::Job(record.id), after).await;
-    }
-    let page = Pagination { limit: query.limit, offset: None }.page()?;
-    let events = context.store.jobs.events(&record.id, query.after, page.limit).await?;
-    Ok(Json(EventList { events: events.into_iter().map(EventView::from).collect() }).into_response())
+    events::answer(context, Log::Job(record.id), &query, &headers).await
 }
 
 pub(crate) async fn find(context: &Context, id: &JobId) -> Result<JobRecord, ApiError> {

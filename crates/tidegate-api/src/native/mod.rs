@@ -2,6 +2,7 @@
 //! beside them. Keys are camelCase, unknown ones are refused by name.
 
 pub(crate) mod deployments;
+pub(crate) mod events;
 pub(crate) mod feedback;
 pub(crate) mod follow;
 pub(crate) mod health;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::{DeploymentStatus, Environment, StrategyKind, Timestamp, VersionId};
 use tidegate_delivery::Rollout;
-use tidegate_store::{DeploymentRecord, EventRecord};
+use tidegate_store::DeploymentRecord;
 use utoipa::ToSchema;
 
 use crate::context::Context;
@@ -115,33 +115,5 @@ impl Names {
         let number = context.store.versions.get(id).await?.map(|version| version.version.to_string());
         self.numbers.insert(id.clone(), number.clone());
         Ok(number)
-    }
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EventList {
-    pub(crate) events: Vec<EventView>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EventView {
-    /// From 1; give the last one as `after` to get what is new.
-    seq: u64,
-    at: Timestamp,
-    kind: String,
-    message: String,
-    #[schema(value_type = Object)]
-    evidence: Value,
-}
-
-impl From<EventRecord> for EventView {
-    fn from(event: EventRecord) -> Self {
-        Self {
-            seq: event.seq,
-            at: event.at,
-            kind: event.kind,
-            message: event.message,
-            evidence: event.evidence,
-        }
     }
 }
