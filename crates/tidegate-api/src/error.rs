@@ -6,7 +6,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tidegate_core::Timestamp;
+use tidegate_core::{Timestamp, error_chain};
 use utoipa::ToSchema;
 
 mod convert;
@@ -136,7 +136,7 @@ impl ApiError {
 
     /// Something that is ours to mend. The caller learns the trace id, the log the cause.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
-        Self::internal_text(chain(cause))
+        Self::internal_text(error_chain(cause))
     }
 
     pub fn internal_text(cause: impl Into<String>) -> Self {
@@ -156,7 +156,7 @@ impl ApiError {
     }
 
     pub(crate) fn with_cause(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {
-        self.cause = Some(chain(cause));
+        self.cause = Some(error_chain(cause));
         self
     }
 
@@ -221,17 +221,6 @@ pub(crate) fn shortened(mut text: String, max_chars: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(max_chars) {
         text.truncate(end);
         text.push('…');
-    }
-    text
-}
-
-/// The error and everything below it, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
     }
     text
 }

@@ -9,6 +9,7 @@
 
 pub mod deployment;
 pub mod digest;
+mod error_chain;
 pub mod id;
 pub mod job;
 pub mod latency;
@@ -27,6 +28,7 @@ pub mod values;
 
 pub use deployment::{DeploymentStatus, Environment, StrategyKind};
 pub use digest::Sha256Digest;
+pub use error_chain::error_chain;
 pub use id::{DeploymentId, IdSource, JobId, ModelId, ReplicaId, RequestId, VersionId};
 pub use job::JobStatus;
 pub use latency::LatencyHistogram;

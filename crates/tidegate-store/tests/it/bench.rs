@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use tidegate_core::error_chain;
 use tidegate_store::Store;
 use tokio::task::JoinError;
 
@@ -16,7 +17,7 @@ pub struct Bench {
 
 impl Bench {
     pub async fn open(url: String) -> Self {
-        let store = Store::connect(&url).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let store = Store::connect(&url).await.unwrap_or_else(|error| panic!("{}", error_chain(&error)));
         Self { store, url }
     }
 
@@ -69,10 +70,4 @@ fn message_of(error: JoinError) -> String {
         }
         Err(error) => error.to_string(),
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

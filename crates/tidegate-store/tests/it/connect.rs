@@ -1,10 +1,9 @@
 //! Opening a store: from nothing, by many at once, after an upgrade, and against what is not there.
 
 use futures::future::join_all;
-use tidegate_core::Environment;
+use tidegate_core::{Environment, error_chain};
 use tidegate_store::{Backend, Change, ConnectError, ModelFilter, Page, Store};
 
-use crate::bench::chain;
 use crate::contract::changes::{listening, wait_for};
 use crate::postgres::Server;
 use crate::samples::{deployment, registered, transition};
@@ -28,8 +27,10 @@ async fn many_open_an_empty_postgres_database_at_once() {
 
 async fn check_concurrent_start(url: &str, backend: Backend) {
     let opened = join_all((0..8).map(|_| Store::connect(url))).await;
-    let stores: Vec<_> =
-        opened.into_iter().map(|store| store.unwrap_or_else(|error| panic!("{}", chain(&error)))).collect();
+    let stores: Vec<_> = opened
+        .into_iter()
+        .map(|store| store.unwrap_or_else(|error| panic!("{}", error_chain(&error))))
+        .collect();
     for (index, store) in stores.iter().enumerate() {
         assert_eq!(store.backend(), backend);
         store.ping().await.unwrap();
@@ -89,7 +90,7 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
     ];
     for (url, expected) in cases {
         let error = Store::connect(&url).await.err().unwrap_or_else(|| panic!("{url} was opened"));
-        let message = chain(&error);
+        let message = error_chain(&error);
         assert!(message.contains(expected), "{url}: {message}");
         let is_named_by_us = matches!(error, ConnectError::UnknownScheme { .. }) || url.starts_with("sqlite");
         assert!(is_named_by_us || !message.contains("secret"), "{message}");

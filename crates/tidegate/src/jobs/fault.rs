@@ -1,8 +1,8 @@
 //! Why a job does not come to its end now, and what that means for it.
 
-use std::error::Error;
 use std::io;
 
+use tidegate_core::error_chain;
 use tidegate_geo::scene::SceneError;
 use tidegate_geo::{ImageError, SegmentError};
 use tidegate_serve::InferError;
@@ -77,7 +77,7 @@ impl JobFault {
         match error {
             PutError::NoSpace { .. } => Self::Final("the artifact store is full".to_owned()),
             PutError::Stream { source } => Self::of_disk(&source),
-            error => Self::Passing(chain(&error)),
+            error => Self::Passing(error_chain(&error)),
         }
     }
 
@@ -86,15 +86,15 @@ impl JobFault {
             PlaceError::Store(error) => error.into(),
             PlaceError::Artifact(
                 error @ (ArtifactError::Backend { .. } | ArtifactError::Download { .. }),
-            ) => Self::Passing(chain(&error)),
-            error => Self::Final(format!("the version cannot be loaded: {}", chain(&error))),
+            ) => Self::Passing(error_chain(&error)),
+            error => Self::Final(format!("the version cannot be loaded: {}", error_chain(&error))),
         }
     }
 }
 
 impl From<StoreError> for JobFault {
     fn from(error: StoreError) -> Self {
-        let text = chain(&error);
+        let text = error_chain(&error);
         if error.retryable() { Self::Passing(text) } else { Self::Final(text) }
     }
 }
@@ -109,14 +109,4 @@ fn in_words_of_the_api(text: &str) -> String {
         ("; what is done is kept: go on with --resume", ""),
     ];
     words.iter().fold(text.to_owned(), |text, (flag, field)| text.replace(flag, field))
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

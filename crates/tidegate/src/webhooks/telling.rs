@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use reqwest::{StatusCode, header};
-use tidegate_core::{Clock, Timestamp};
+use tidegate_core::{Clock, Timestamp, error_chain};
 use tidegate_store::{Change, DeploymentRecord, EventRecord, Store, StoreError, Untold};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -239,7 +239,7 @@ impl Teller {
         let response = request
             .send()
             .await
-            .map_err(|error| Failure::Down { why: chain(&error.without_url()), retry_after: None })?;
+            .map_err(|error| Failure::Down { why: error_chain(&error.without_url()), retry_after: None })?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
@@ -334,10 +334,4 @@ impl Teller {
         self.swept_at = Some(Instant::now());
         Ok(())
     }
-}
-
-/// An error and its causes: reqwest's own words leave out what was wrong.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_core::{ModelType, NamedTensor, Version};
+use tidegate_core::{ModelType, NamedTensor, Version, error_chain};
 use tidegate_delivery::Score;
 use tidegate_geo::{ModelItem, SegmentOptions, segment};
 use tidegate_serve::{Inference, Server, Slot, Standing};
@@ -177,7 +177,7 @@ impl Trial {
                 runner.run_behind_callers(&inputs)
             };
             let segmentation = segment(&labelled.image, &item, &options, &mut run, &mut |_| {});
-            let segmentation = segmentation.map_err(|error| chain(&error))?;
+            let segmentation = segmentation.map_err(|error| error_chain(&error))?;
             let overlap = Overlap::of(&labelled.truth, &segmentation.mask, |pixel| labelled.counts(pixel));
             Ok::<_, String>((overlap, kept, kept_bytes))
         });
@@ -199,10 +199,4 @@ fn keep(kept: &mut Vec<Vec<NamedTensor>>, kept_bytes: &mut usize, inputs: Vec<Na
         *kept_bytes += size;
         kept.push(inputs);
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
