@@ -226,12 +226,16 @@ impl<'a> Upload<'a> {
         let Registrar { artifacts, cache_dir, server, .. } = self.registrar;
         let path = artifacts.local_path(&primary.path, &primary.sha256, cache_dir).await?;
         let server = Arc::clone(server);
-        let inspect = move || -> Result<_, LoadError> { Ok((server.inspect(&path)?, describe_onnx(&path)?)) };
+        let has_item = self.draft.stac.is_some();
+        let inspect = move || -> Result<_, LoadError> {
+            let signature = server.inspect(&path)?;
+            Ok((signature, has_item.then(|| describe_onnx(&path)).transpose()?))
+        };
         let inspected = tokio::task::spawn_blocking(inspect).await;
         let name = &primary.name;
         match inspected {
             Ok(Ok((signature, described))) => {
-                self.check_item(&described)?;
+                self.check_item(described.as_ref())?;
                 Ok(Some(signature))
             }
             Ok(Err(fault)) => {
@@ -243,8 +247,8 @@ impl<'a> Upload<'a> {
     }
 
     /// What the item says of the model, the model is.
-    fn check_item(&self, described: &OnnxDescription) -> Result<(), RegisterError> {
-        let Some(stac) = &self.draft.stac else { return Ok(()) };
+    fn check_item(&self, described: Option<&OnnxDescription>) -> Result<(), RegisterError> {
+        let (Some(stac), Some(described)) = (&self.draft.stac, described) else { return Ok(()) };
         let faults = contradictions(&stac.item, described, "artifact");
         let faults: Vec<_> =
             faults.into_iter().map(|fault| Fault::new(fault.pointer, fault.message)).collect();
