@@ -237,7 +237,7 @@ pub struct RasterTimings {
 }
 
 /// How far a job has come, as it is stored and shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RasterProgress {
     /// `Opening`, `Predicting`, `Writing` or `Storing`.

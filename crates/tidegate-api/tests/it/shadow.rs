@@ -5,30 +5,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tidegate_core::route::BUCKETS;
-use tidegate_core::{Environment, Route, Shadow, ShadowSummary, VersionId};
-use tidegate_serve::{Slot, SlotSpec};
+use tidegate_core::{Route, Shadow, ShadowSummary};
+use tidegate_serve::Slot;
 
-use crate::support::{App, Part, example, repository};
+use crate::support::{App, Beside, Part, example, repository};
 
 /// Puts a version that is registered into the shadow of the one that answers.
 async fn shadow(app: &App, model: &str, version_id: &str) -> Arc<Slot> {
-    let version = app.store.versions.get(&VersionId::new(version_id)).await.unwrap().unwrap();
-    let model = app.store.models.find(model).await.unwrap().unwrap();
-    let artifact = &version.primary;
-    let path = app.artifacts.local_path(&artifact.path, &artifact.sha256, app.folder.path()).await.unwrap();
-    let spec = SlotSpec {
-        version_id: version.id.clone(),
-        model_name: model.name.clone(),
-        number: version.version,
-        path,
-    };
-    let candidate = app.server.load(spec).await.unwrap();
-    let route = app.store.routes.get(Environment::Production, &model.id).await.unwrap().unwrap();
-    let running = app.server.slot(&route.arms[0].version_id).unwrap();
+    let Beside { model, route, running, candidate } = app.load_beside(model, version_id).await;
+    let version_id = candidate.version_id().clone();
     let route = Route {
         generation: route.generation + 1,
-        warm: vec![version.id.clone()],
-        shadow: Some(Shadow { version_id: version.id, share: BUCKETS }),
+        warm: vec![version_id.clone()],
+        shadow: Some(Shadow { version_id, share: BUCKETS }),
         ..route
     };
     app.server.apply(route, model.name, vec![running, Arc::clone(&candidate)]);

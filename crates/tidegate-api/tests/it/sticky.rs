@@ -5,32 +5,19 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tidegate_core::route::BUCKETS;
-use tidegate_core::{Arm, Environment, Route, StickyBy, VersionId};
-use tidegate_serve::SlotSpec;
+use tidegate_core::{Arm, Route, StickyBy};
 
 use crate::oip::{call_with, infer_message};
 use crate::respond_async::{done, run};
-use crate::support::{App, request};
+use crate::support::{App, Beside, request};
 
 /// Splits the traffic of `m` evenly between the version that answers and another one.
 async fn split(app: &App, other: &str, sticky_by: StickyBy) {
-    let version = app.store.versions.get(&VersionId::new(other)).await.unwrap().unwrap();
-    let model = app.store.models.find("m").await.unwrap().unwrap();
-    let artifact = &version.primary;
-    let path = app.artifacts.local_path(&artifact.path, &artifact.sha256, app.folder.path()).await.unwrap();
-    let spec = SlotSpec {
-        version_id: version.id.clone(),
-        model_name: model.name.clone(),
-        number: version.version,
-        path,
-    };
-    let candidate = app.server.load(spec).await.unwrap();
-    let route = app.store.routes.get(Environment::Production, &model.id).await.unwrap().unwrap();
-    let running = app.server.slot(&route.arms[0].version_id).unwrap();
+    let Beside { model, route, running, candidate } = app.load_beside("m", other).await;
     let half = |version_id| Arm { version_id, weight: BUCKETS / 2 };
     let route = Route {
         generation: route.generation + 1,
-        arms: vec![half(route.arms[0].version_id.clone()), half(version.id)],
+        arms: vec![half(route.arms[0].version_id.clone()), half(candidate.version_id().clone())],
         sticky_by,
         ..route
     };

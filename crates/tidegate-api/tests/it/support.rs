@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use tidegate_api::{
     AppState, Application, AsyncRunner, Phase, Readiness, Settings, ThisReplica, application,
 };
-use tidegate_core::{Clock, IdSource, ReplicaId, Timestamp};
-use tidegate_serve::{RuntimeChoice, RuntimeOptions, Server, ServerOptions, SlotOptions, open_runtime};
+use tidegate_core::{Clock, Environment, IdSource, Model, ReplicaId, Route, Timestamp, VersionId};
+use tidegate_serve::{
+    RuntimeChoice, RuntimeOptions, Server, ServerOptions, Slot, SlotOptions, SlotSpec, open_runtime,
+};
 use tidegate_store::{ArtifactLocation, ArtifactStore, InferenceRecord, Store};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
@@ -46,6 +48,14 @@ pub struct App {
     pub folder: tempfile::TempDir,
 }
 
+/// A version that was loaded beside the one that answers, and what a new route is made of.
+pub struct Beside {
+    pub model: Model,
+    pub route: Route,
+    pub running: Arc<Slot>,
+    pub candidate: Arc<Slot>,
+}
+
 /// A response, read to its end.
 #[derive(Debug)]
 pub struct Reply {
@@ -57,6 +67,21 @@ pub struct Reply {
 impl App {
     pub async fn start() -> Self {
         Self::with(|_| {}).await
+    }
+
+    /// Loads a registered version of a model that answers in Production.
+    pub async fn load_beside(&self, model: &str, version_id: &str) -> Beside {
+        let version = self.store.versions.get(&VersionId::new(version_id)).await.unwrap().unwrap();
+        let model = self.store.models.find(model).await.unwrap().unwrap();
+        let artifact = &version.primary;
+        let path =
+            self.artifacts.local_path(&artifact.path, &artifact.sha256, self.folder.path()).await.unwrap();
+        let (model_name, number) = (model.name.clone(), version.version);
+        let spec = SlotSpec { version_id: version.id, model_name, number, path };
+        let candidate = self.server.load(spec).await.unwrap();
+        let route = self.store.routes.get(Environment::Production, &model.id).await.unwrap().unwrap();
+        let running = self.server.slot(&route.arms[0].version_id).unwrap();
+        Beside { model, route, running, candidate }
     }
 
     /// Started with other settings than the defaults. Files below `folder/import` may be imported.

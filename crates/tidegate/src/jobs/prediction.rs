@@ -216,15 +216,5 @@ impl Pace {
 
 /// Changes what is shown of the progress.
 pub fn show(progress: &watch::Sender<Option<RasterProgress>>, change: impl FnOnce(&mut RasterProgress)) {
-    progress.send_modify(|shown| {
-        let mut next = shown.take().unwrap_or(RasterProgress {
-            phase: String::new(),
-            tiles_done: 0,
-            tiles_total: 0,
-            share_done: 0.0,
-            eta_seconds: None,
-        });
-        change(&mut next);
-        *shown = Some(next);
-    });
+    progress.send_modify(|shown| change(shown.get_or_insert_default()));
 }

@@ -177,7 +177,7 @@ pub(super) fn by_place(attributes: &Attributes, n_targets: usize) -> Result<Read
         });
     }
     for (target, weight) in targets.iter().zip(weights_of_leaves) {
-        nodes.push(leaf(place(*target)?, weight));
+        nodes.push(RawNode::leaf(place(*target)?, weight));
     }
     let roots =
         attributes.ints("tree_roots")?.iter().map(|root| place(*root)).collect::<Result<Vec<_>, _>>()?;
@@ -185,18 +185,6 @@ pub(super) fn by_place(attributes: &Attributes, n_targets: usize) -> Result<Read
         return Err("has a root that is no node".to_owned());
     }
     Read::new(&nodes, &roots, n_targets, splits.is_double() || weights.is_double())
-}
-
-fn leaf(target: usize, weight: f64) -> RawNode {
-    RawNode {
-        mode: Mode::Leaf,
-        threshold: 0.0,
-        feature: 0,
-        missing_is_true: false,
-        on_true: 0,
-        on_false: 0,
-        votes: vec![(target, weight)],
-    }
 }
 
 fn numbered_mode(number: i32) -> Result<Mode, String> {

@@ -53,6 +53,21 @@ pub(super) struct RawNode {
     pub(super) votes: Vec<(usize, f64)>,
 }
 
+impl RawNode {
+    /// With one vote.
+    pub(super) fn leaf(target: usize, value: f64) -> Self {
+        Self {
+            mode: Mode::Leaf,
+            threshold: 0.0,
+            feature: 0,
+            missing_is_true: false,
+            on_true: 0,
+            on_false: 0,
+            votes: vec![(target, value)],
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Node<V> {
     threshold: V,
@@ -251,16 +266,7 @@ mod tests {
     }
 
     fn leaf(target: usize, value: f64) -> RawNode {
-        let votes = vec![(target, value)];
-        RawNode {
-            mode: Mode::Leaf,
-            threshold: 0.0,
-            feature: 0,
-            missing_is_true: false,
-            on_true: 0,
-            on_false: 0,
-            votes,
-        }
+        RawNode::leaf(target, value)
     }
 
     fn single(trees: &Trees<f64>, row: &[f64]) -> f64 {
