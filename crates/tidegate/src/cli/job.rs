@@ -1,16 +1,14 @@
 //! `tidegate job`: scenes on a server.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::scene_flags::SceneFlags;
-use super::{ServerFlag, say};
+use super::{ServerFlag, progress_bar, say};
 use crate::client::Client;
 
 /// How often a job is looked at.
@@ -144,7 +142,7 @@ async fn raster(args: &RasterArgs) -> anyhow::Result<()> {
 
 /// Shows the progress until the job is over; gives the job, or its failure.
 async fn watch(client: &Client, id: &str) -> anyhow::Result<Value> {
-    let bar = progress_bar();
+    let bar = progress_bar(0, "{bar:40} {percent}% {pos}/{len} tiles, {msg}");
     loop {
         let job = client.get(&path(id)).await?;
         let progress = &job["progress"];
@@ -178,14 +176,6 @@ fn told(job: &Value) -> String {
         Some(eta) if job["status"] == "Running" => format!("{words}, about {eta:.0} s left"),
         _ => words,
     }
-}
-
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {percent}% {pos}/{len} tiles, {msg}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 async fn fetch(client: &Client, job: &Value, folder: &Path) -> anyhow::Result<()> {
@@ -252,19 +242,11 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
 
 async fn show(client: &Client, id: &str) -> anyhow::Result<()> {
     say(serde_json::to_string_pretty(&client.get(&path(id)).await?)?);
-    let mut after = 0;
-    loop {
-        let page = client.get(&format!("{}/events?after={after}&limit=100", path(id))).await?;
-        let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
-        for event in events {
-            let text = |key: &str| event[key].as_str().unwrap_or_default();
-            say(format!("{}  {:<10} {}", text("at"), text("kind"), text("message")));
-        }
-        match events.last().and_then(|event| event["seq"].as_u64()) {
-            Some(last) => after = last,
-            None => return Ok(()),
-        }
+    for event in client.events_after(&path(id), 0).await? {
+        let text = |key: &str| event[key].as_str().unwrap_or_default();
+        say(format!("{}  {:<10} {}", text("at"), text("kind"), text("message")));
     }
+    Ok(())
 }
 
 async fn cancel(client: &Client, id: &str) -> anyhow::Result<()> {

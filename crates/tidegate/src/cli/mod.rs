@@ -12,9 +12,11 @@ mod scene_flags;
 mod serve;
 mod stac;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::client::Client;
 use crate::config::{Config, ConfigFlags};
@@ -166,6 +168,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         true => ExitCode::from(ENDED_OTHERWISE),
         false => ExitCode::FAILURE,
     }
+}
+
+/// On standard error, and only where somebody watches.
+fn progress_bar(length: u64, template: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// One line for the user. A closed pipe (`tidegate ... | head`) is not an error.

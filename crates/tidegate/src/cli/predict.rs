@@ -1,18 +1,18 @@
 //! `tidegate predict`: an image in, four files out; a scene in, a folder of maps out.
 
-use std::io::{Cursor, IsTerminal, Read};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use tidegate_geo::scene::{Begin, SceneOptions, SceneReport, SceneSeconds, SceneStep};
 use tidegate_geo::{ImageLimits, ModelItem, OutputFile, Placement, SegmentOptions, Segmentation};
 
 use super::scene_flags::SceneFlags;
-use super::{ServerFlag, say};
+use super::{ServerFlag, progress_bar, say};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigFlags};
 use crate::local::{self, SceneRequest};
@@ -24,6 +24,9 @@ const FILES: [&str; 4] =
 
 /// An answer larger than this is not one of ours.
 const MAX_FILE_BYTES: u64 = 4 << 30;
+
+/// How a run over tiles is shown.
+const TILES: &str = "{bar:40} {percent}% {pos}/{len} tiles, {eta} left";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -112,7 +115,7 @@ async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow
     if let Some(scene) = scenes::open(config, &args.image, args.scene.options.assume_crs, &limits).await? {
         return run_scene(args, (item, &model), config, &scene).await;
     }
-    let bar = progress_bar();
+    let bar = progress_bar(0, TILES);
     let options = SegmentOptions { gsd_m: args.gsd, ..SegmentOptions::default() };
     let progress = |progress: tidegate_geo::Progress| {
         bar.set_length(progress.total as u64);
@@ -150,7 +153,7 @@ async fn run_scene(
         folder: &args.output_dir,
         begin: args.scene.begin(),
     };
-    let bar = progress_bar();
+    let bar = progress_bar(0, TILES);
     let mut resumed_at = None;
     let listen = |step| match step {
         SceneStep::Tiles(progress) => {
@@ -281,12 +284,4 @@ fn describe_scene(report: &SceneReport) -> String {
     format!(
         "{width} x {height} pixels, {tiles} tiles at scale {scale:.3} ({n_empty_tiles} empty{resumed}), {n_polygons} polygons; inference {inference:.1} s (over all threads, runtime {runtime:.1} s), mask {mask:.1} s, polygons {polygons:.1} s"
     )
-}
-
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {percent}% {pos}/{len} tiles, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -1,4 +1,5 @@
-//! A deployment's events as they happen: server-sent events (WHATWG HTML, section 9.2), as far as the server writes them.
+//! Events: page by page, and a deployment's as they happen, by server-sent events (WHATWG HTML, section 9.2) as far as the
+//! server writes them.
 
 use std::time::Duration;
 
@@ -22,7 +23,27 @@ pub struct EventStream {
     parser: Parser,
 }
 
+/// The most that the server gives at once.
+const PAGE: usize = 100;
+
 impl Client {
+    /// The events of a deployment or a job, by its path, after a number, page by page.
+    pub async fn events_after(&self, of: &str, after: u64) -> anyhow::Result<Vec<Value>> {
+        let mut events: Vec<Value> = Vec::new();
+        loop {
+            let last = events.last().and_then(|event| event["seq"].as_u64()).unwrap_or(after);
+            let mut page = self.get(&format!("{of}/events?after={last}&limit={PAGE}")).await?;
+            let Value::Array(found) = page["events"].take() else {
+                bail!("the server's answer has no `events`")
+            };
+            let is_last = found.len() < PAGE;
+            events.extend(found);
+            if is_last {
+                return Ok(events);
+            }
+        }
+    }
+
     /// Opens the stream of the events after a number; `None` when nothing is left and nothing more comes.
     pub async fn stream_events(&self, deployment: &str, after: u64) -> anyhow::Result<Option<EventStream>> {
         let path = format!("/api/v1/deployments/{}/events", Self::segment(deployment));

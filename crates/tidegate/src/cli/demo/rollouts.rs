@@ -217,8 +217,7 @@ async fn deliver(client: &Client, version: &str, strategy: &str, config: &Value)
     let mut after = 0;
     loop {
         let deployment = client.get(&path).await?;
-        let page = client.get(&format!("{path}/events?after={after}&limit=100")).await?;
-        for event in page["events"].as_array().into_iter().flatten() {
+        for event in &client.events_after(&path, after).await? {
             after = event["seq"].as_u64().unwrap_or(after);
             say(format!("  {:18} {}", text(event, "kind"), text(event, "message")));
         }

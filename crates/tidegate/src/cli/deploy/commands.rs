@@ -47,8 +47,6 @@ pub struct RollbackArgs {
     server: ServerFlag,
 }
 
-const PAGE: usize = 100;
-
 pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
     let client = args.server.client()?;
     if let Some(id) = &args.deployment {
@@ -69,19 +67,11 @@ pub async fn deployments(args: &DeploymentsArgs) -> anyhow::Result<()> {
 async fn show(client: &Client, id: &str) -> anyhow::Result<()> {
     let path = format!("/api/v1/deployments/{}", Client::segment(id));
     say(serde_json::to_string_pretty(&client.get(&path).await?)?);
-    let mut after = 0;
-    loop {
-        let page = client.get(&format!("{path}/events?after={after}&limit={PAGE}")).await?;
-        let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
-        for event in events {
-            let text = |key: &str| event[key].as_str().unwrap_or_default();
-            say(format!("{}  {:<11} {}", text("at"), text("kind"), text("message")));
-        }
-        match events.last().and_then(|event| event["seq"].as_u64()) {
-            Some(last) => after = last,
-            None => return Ok(()),
-        }
+    for event in client.events_after(&path, 0).await? {
+        let text = |key: &str| event[key].as_str().unwrap_or_default();
+        say(format!("{}  {:<11} {}", text("at"), text("kind"), text("message")));
     }
+    Ok(())
 }
 
 fn row(cells: &[&str; 6]) -> String {

@@ -28,8 +28,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a server that does not answer is waited for: a restart takes seconds, a failover with its retries a minute.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const PAGE: usize = 100;
-
 /// When following ends, if the deployment goes well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -131,16 +129,10 @@ impl<F: FnMut(News<'_>)> Follower<'_, F> {
     }
 
     async fn read_pages(&mut self) -> anyhow::Result<()> {
-        loop {
-            let (id, after) = (Client::segment(self.id), self.after);
-            let path = format!("/api/v1/deployments/{id}/events?after={after}&limit={PAGE}");
-            let page = self.client.get(&path).await?;
-            let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
-            events.iter().for_each(|event| self.tell_event(event));
-            if events.len() < PAGE {
-                return Ok(());
-            }
-        }
+        let path = format!("/api/v1/deployments/{}", Client::segment(self.id));
+        let events = self.client.events_after(&path, self.after).await?;
+        events.iter().for_each(|event| self.tell_event(event));
+        Ok(())
     }
 
     /// Until the next look is due, or right after events.

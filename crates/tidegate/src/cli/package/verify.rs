@@ -1,12 +1,10 @@
 //! `tidegate package verify`: a package taken apart as its user's ArcGIS will take it, before it goes out.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use tidegate_core::{Clock, Sha256Digest};
 use tidegate_geo::esri::blocks::resampled;
 use tidegate_geo::esri::manifest::{MANIFEST_NAME, SIGNATURE_NAME};
@@ -18,7 +16,7 @@ use super::harness::{self, Run, RunResult};
 use super::keys::detached_path;
 use super::layout::{self, Layout};
 use super::pixels::{Comparison, Own};
-use crate::cli::say;
+use crate::cli::{progress_bar, say};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigFlags};
 
@@ -180,7 +178,7 @@ async fn run_function(
     say(format!("  function    {}; does what ArcGIS calls it for", report.versions));
 
     let n_blocks = report.runs.iter().map(|run| run.n_blocks as u64).sum();
-    let bar = progress_bar(n_blocks);
+    let bar = progress_bar(n_blocks, "{bar:40} {pos}/{len} blocks, {eta} left");
     let mut told = Vec::new();
     for (run, result) in runs.iter().zip(&report.runs) {
         let mut item = item.clone();
@@ -337,12 +335,4 @@ fn write_pictures(
         }
     }
     Ok(())
-}
-
-fn progress_bar(n_blocks: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} blocks, {eta} left");
-    ProgressBar::new(n_blocks).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
