@@ -113,7 +113,7 @@ async fn a_job_that_is_killed_goes_on_by_itself_to_the_same_bytes() {
 async fn a_job_keeps_its_version_whatever_is_deployed_meanwhile() {
     let place = Place::new();
     // Longer than a deployment takes.
-    write_scene(&place.path("long.tif"), 600, 2600);
+    write_scene(&place.path("long.tif"), 600, 5200);
     let expected = place.predicted("long.tif", &[]);
     let mut installation = Installation::new();
     place.allow(&mut installation, &[]);
@@ -127,14 +127,15 @@ async fn a_job_keeps_its_version_whatever_is_deployed_meanwhile() {
     let onnx = "refugee-camp-detector.onnx";
     std::fs::copy(example.join(onnx), place.path(onnx)).unwrap();
 
-    let body = json!({"modelId": MODEL, "source": place.address("long.tif")});
-    let job = ask(&server.api, &body).await;
-    wait_for_share(&server.api, &job, 0.1).await;
     let mut register = installation.command();
     register.args(["model", "register", "--stac"]).arg(place.path("item.json"));
     register.args(["--server", &server.api.base]);
     let (success, output, errors) = run(register);
     assert!(success, "{output}\n{errors}");
+
+    let body = json!({"modelId": MODEL, "source": place.address("long.tif")});
+    let job = ask(&server.api, &body).await;
+    wait_for_share(&server.api, &job, 0.1).await;
     let settings = json!({"smokeTestSamples": 1, "monitoringDuration": "PT0S", "keepBlueDuration": "PT0S"});
     let body = json!({"modelId": MODEL, "version": "1.1.0", "strategyConfig": settings});
     let deployment = server.api.post("/api/v1/deployments", &body).await.expect(202);
