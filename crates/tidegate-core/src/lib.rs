@@ -16,6 +16,7 @@ pub mod latency;
 pub mod model;
 pub mod moments;
 pub mod name;
+pub mod precision;
 pub mod prediction;
 pub mod route;
 pub mod shadow;
@@ -37,6 +38,7 @@ pub use model::{
 };
 pub use moments::Moments;
 pub use name::{InvalidName, ModelName};
+pub use precision::Precision;
 pub use prediction::Predictions;
 pub use route::{Arm, Caller, HeaderName, InvalidStickyBy, Moved, Route, Shadow, StickyBy};
 pub use shadow::ShadowSummary;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{NamedTensor, Signature};
+use tidegate_core::{NamedTensor, Precision, Signature};
 
 use crate::load_error::LoadError;
 use crate::onnxruntime::OnnxRuntime;
@@ -59,6 +59,7 @@ pub struct RuntimeInfo {
 pub struct SessionOptions {
     /// Threads inside one run. One is best for throughput; more lower the latency of a lone caller on idle cores.
     pub intra_threads: usize,
+    pub precision: Precision,
 }
 
 /// Which runtime the operator asked for.

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use serde::Serialize;
 use tidegate_core::{
-    Caller, Environment, HeaderName, ModelName, NamedTensor, Route, SemVer, Signature, VersionId,
+    Caller, Environment, HeaderName, ModelName, NamedTensor, Precision, Route, SemVer, Signature, VersionId,
 };
 
 use crate::load_error::LoadError;
@@ -94,7 +94,10 @@ impl Server {
 
     /// The signature of a file, by loading it once, out of the way of requests. Blocks.
     pub fn inspect(&self, path: &Path) -> Result<Signature, LoadError> {
-        let options = SessionOptions { intra_threads: self.options.slot.intra_threads.max(1) };
+        let options = SessionOptions {
+            intra_threads: self.options.slot.intra_threads.max(1),
+            precision: Precision::F32,
+        };
         let (runtime, path) = (Arc::clone(&self.runtime), path.to_owned());
         let (sender, outcome) = mpsc::channel();
         quiet::spawn("inspect", move || {

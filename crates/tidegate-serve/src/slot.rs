@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{ArmSummary, ModelName, NamedTensor, SemVer, ShadowSummary, Signature, VersionId};
+use tidegate_core::{
+    ArmSummary, ModelName, NamedTensor, Precision, SemVer, ShadowSummary, Signature, VersionId,
+};
 
 use crate::batchable::{BatchOptions, Batching};
 use crate::load_error::LoadError;
@@ -24,6 +26,7 @@ pub struct SlotSpec {
     pub model_name: ModelName,
     pub number: SemVer,
     pub path: PathBuf,
+    pub precision: Precision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,7 +314,8 @@ fn load_sessions(
     spec: &SlotSpec,
     options: &SlotOptions,
 ) -> Result<Vec<Box<dyn Session>>, LoadError> {
-    let session_options = SessionOptions { intra_threads: options.intra_threads.max(1) };
+    let session_options =
+        SessionOptions { intra_threads: options.intra_threads.max(1), precision: spec.precision };
     let first = runtime.load(&spec.path, &session_options)?;
     let mut sessions = vec![first];
     while sessions.len() < options.n_sessions {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow, bail};
-use tidegate_core::{ArtifactFormat, Clock, ModelName, NamedTensor, SemVer, Sha256Digest, Tensor, VersionId};
+use tidegate_core::{
+    ArtifactFormat, Clock, ModelName, NamedTensor, Precision, SemVer, Sha256Digest, Tensor, VersionId,
+};
 use tidegate_geo::scene::{
     self, AreaOfInterest, Begin, SceneJob, SceneOptions, SceneProvenance, SceneReport, SceneStep,
 };
@@ -125,6 +127,7 @@ impl LocalModel {
             model_name: ModelName::parse(&item.name).unwrap_or_else(|_| local_name()),
             number: item.version.clone().unwrap_or(SemVer::new(0, 0, 0)),
             path: artifact,
+            precision: Precision::F32,
         };
         let slot = server.load(spec).await?;
         let runtime = (server.runtime().name.to_string(), server.runtime().version.to_string());

@@ -8,7 +8,8 @@ use tidegate_api::{
     CommandError, CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment,
 };
 use tidegate_core::{
-    Arm, Clock, DeploymentId, DeploymentStatus, Environment, IdSource, ModelId, Route, StickyBy, VersionId,
+    Arm, Clock, DeploymentId, DeploymentStatus, Environment, IdSource, ModelId, Precision, Route, StickyBy,
+    VersionId,
 };
 use tidegate_delivery::{Phase, Plan, Rollout};
 use tidegate_serve::{Server, SlotSpec};
@@ -173,6 +174,7 @@ impl FakeControl {
                 model_name: model.name.clone(),
                 number: version.version,
                 path: path.unwrap(),
+                precision: Precision::F32,
             };
             slots.push(self.server.load(spec).await.unwrap());
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate_api::{
     AppState, Application, AsyncRunner, Phase, Readiness, Settings, ThisReplica, application,
 };
-use tidegate_core::{Clock, Environment, IdSource, Model, ReplicaId, Route, Timestamp, VersionId};
+use tidegate_core::{Clock, Environment, IdSource, Model, Precision, ReplicaId, Route, Timestamp, VersionId};
 use tidegate_serve::{
     RuntimeChoice, RuntimeOptions, Server, ServerOptions, Slot, SlotOptions, SlotSpec, open_runtime,
 };
@@ -77,7 +77,7 @@ impl App {
         let path =
             self.artifacts.local_path(&artifact.path, &artifact.sha256, self.folder.path()).await.unwrap();
         let (model_name, number) = (model.name.clone(), version.version);
-        let spec = SlotSpec { version_id: version.id, model_name, number, path };
+        let spec = SlotSpec { version_id: version.id, model_name, number, path, precision: Precision::F32 };
         let candidate = self.server.load(spec).await.unwrap();
         let route = self.store.routes.get(Environment::Production, &model.id).await.unwrap().unwrap();
         let running = self.server.slot(&route.arms[0].version_id).unwrap();

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::tensor::Element;
 use tidegate_core::{
-    Arm, DeploymentId, Environment, ModelId, ModelName, NamedTensor, Route, SemVer, StickyBy, Tensor,
-    VersionId,
+    Arm, DeploymentId, Environment, ModelId, ModelName, NamedTensor, Precision, Route, SemVer, StickyBy,
+    Tensor, VersionId,
 };
 use tidegate_serve::{
     BatchOptions, Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions, SlotOptions,
     SlotSpec, open_runtime,
 };
 
-pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1 };
+pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1, precision: Precision::F32 };
 
 pub const AUTO: BatchOptions = BatchOptions { max_rows: None, max_delay: Duration::ZERO };
 
@@ -111,6 +111,7 @@ pub fn spec(number: u64, path: PathBuf) -> SlotSpec {
         model_name: model_name(),
         number: SemVer::new(number, 0, 0),
         path,
+        precision: Precision::F32,
     }
 }
 

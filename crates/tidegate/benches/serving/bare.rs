@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use tidegate_core::NamedTensor;
+use tidegate_core::{NamedTensor, Precision};
 use tidegate_serve::{Runtime, SessionOptions};
 
 use crate::caller::Round;
@@ -19,7 +19,8 @@ pub fn run(
 ) -> anyhow::Result<Round> {
     let mut sessions = vec![];
     for _ in 0..n_threads {
-        let mut session = runtime.load(model, &SessionOptions { intra_threads: 1 })?;
+        let mut session =
+            runtime.load(model, &SessionOptions { intra_threads: 1, precision: Precision::F32 })?;
         session.run(inputs)?;
         sessions.push(session);
     }

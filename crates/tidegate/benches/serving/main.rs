@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
+use tidegate_core::Precision;
 use tidegate_serve::{Runtime, RuntimeChoice, RuntimeOptions, SessionOptions, open_runtime, probe_inputs};
 
 use crate::caller::Round;
@@ -102,7 +103,7 @@ struct Line {
 
 async fn compare(name: &str, model: &Path, options: &Options) -> anyhow::Result<()> {
     let runtime = onnxruntime()?;
-    let mut session = runtime.load(model, &SessionOptions { intra_threads: 1 })?;
+    let mut session = runtime.load(model, &SessionOptions { intra_threads: 1, precision: Precision::F32 })?;
     let inputs = probe_inputs(session.signature(), 1);
     session.run(&inputs).context("the model does not run on made-up inputs")?;
     let requests = Requests::of(&inputs)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use tidegate_core::{ModelName, NamedTensor, SemVer, Tensor, VersionId};
+use tidegate_core::{ModelName, NamedTensor, Precision, SemVer, Tensor, VersionId};
 use tidegate_geo::esri::blocks::{BlockClasses, classify_block};
 use tidegate_geo::esri::{Definition, ModelFormat};
 use tidegate_geo::{Image, ModelItem, RunFault};
@@ -54,6 +54,7 @@ impl Own {
             model_name: ModelName::parse("package").expect("a plain lowercase word"),
             number: SemVer::new(0, 0, 0),
             path,
+            precision: Precision::F32,
         };
         let slot = server.load(spec).await?;
         let input = match slot.signature().inputs.as_slice() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_core::{Arm, Environment, ModelId, ModelName, ReplicaId, Route, VersionId};
+use tidegate_core::{Arm, Environment, ModelId, ModelName, Precision, ReplicaId, Route, VersionId};
 use tidegate_serve::{LoadError, Server, Slot, SlotSpec};
 use tidegate_store::{
     AppliedRoute, ArtifactError, ArtifactStore, Change, LoadState, ReplicaReport, Store, StoreError,
@@ -119,7 +119,13 @@ impl Placement {
             return Err(PlaceError::NotRunnable { file, format });
         }
         let path = self.artifacts.local_path(&artifact.path, &artifact.sha256, &self.cache_dir).await?;
-        let spec = SlotSpec { version_id: version.id, model_name: model.name, number: version.version, path };
+        let spec = SlotSpec {
+            version_id: version.id,
+            model_name: model.name,
+            number: version.version,
+            path,
+            precision: Precision::F32,
+        };
         let slot = self.server.load(spec).await?;
         self.news.notify_one();
         Ok(slot)
