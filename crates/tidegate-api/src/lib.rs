@@ -183,13 +183,18 @@ fn router(context: &Context) -> axum::Router {
         .merge(openapi::browsable(openapi))
         .fallback(native::unknown_path)
         .method_not_allowed_fallback(native::unknown_method)
-        .layer(RequestBodyTimeoutLayer::new(context.settings.body_idle_timeout))
-        // Each extractor has the limit of its route; none reads without one.
-        .layer(DefaultBodyLimit::disable())
+        .layer((
+            RequestBodyTimeoutLayer::new(context.settings.body_idle_timeout),
+            // Each extractor has the limit of its route; none reads without one.
+            DefaultBodyLimit::disable(),
+        ))
         .merge(oip::grpc::routes())
-        // Outside the timeout, which hides how large a body says it is.
-        .layer(from_fn_with_state(context.clone(), budget::within_budget))
-        .layer(CatchPanicLayer::custom(native::answer_panic))
-        .layer(from_fn_with_state(context.clone(), trace::trace))
+        // From outside to inside. As one layer: for each more, axum clones and boxes all that lies below it at every request.
+        .layer((
+            from_fn_with_state(context.clone(), trace::trace),
+            CatchPanicLayer::custom(native::answer_panic),
+            // Outside the timeout, which hides how large a body says it is.
+            from_fn_with_state(context.clone(), budget::within_budget),
+        ))
         .with_state(context.clone())
 }
