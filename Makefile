@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help demo test build check fmt lint deps audit runtime install clean
+.PHONY: help demo test build check fmt lint deps audit runtime openvino install clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ build: need-cargo ## build the binary that users install: target/release/tidegat
 
 runtime: ## fetch the ONNX Runtime library into .tools (without it, a slower built-in runtime is used)
 	@scripts/install-onnxruntime.sh || true
+
+openvino: runtime ## fetch OpenVINO beside it, which runs what is deployed in bf16
+	@scripts/install-openvino.sh
 
 install: build ## install the binary into ~/.cargo/bin
 	@cargo install --locked --path crates/tidegate
