@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_core::{DType, Dim, NamedTensor, Signature};
+use tidegate_core::{DType, Dim, NamedTensor, Precision, Signature};
 
 use crate::batch::{split, stack};
 use crate::pack::BatchLimits;
@@ -52,11 +52,19 @@ impl Batching {
     }
 
     /// Tries it on sessions that have been warmed up. A batch of the size decided on has run on each of them afterwards.
-    pub(crate) fn find_out(sessions: &mut [Box<dyn Session>], options: &BatchOptions) -> Self {
-        Self::try_out(sessions, options).unwrap_or_else(|reason| Self::none(reason, false))
+    pub(crate) fn find_out(
+        sessions: &mut [Box<dyn Session>],
+        options: &BatchOptions,
+        precision: Precision,
+    ) -> Self {
+        Self::try_out(sessions, options, precision).unwrap_or_else(|reason| Self::none(reason, false))
     }
 
-    fn try_out(sessions: &mut [Box<dyn Session>], options: &BatchOptions) -> Result<Self, String> {
+    fn try_out(
+        sessions: &mut [Box<dyn Session>],
+        options: &BatchOptions,
+        precision: Precision,
+    ) -> Result<Self, String> {
         let (session, others) = sessions.split_first_mut().ok_or("it has no session")?;
         let signature = session.signature().clone();
         if options.max_rows == Some(1) {
@@ -79,8 +87,11 @@ impl Batching {
         for row in [0, n_rows / 2, n_rows - 1] {
             let alone = timed_run(session, &rows[row])?;
             single = single.min(alone.time);
-            let differs =
-                alone.outputs.iter().zip(&apart[row]).find(|(alone, together)| !is_same(alone, together));
+            let differs = alone
+                .outputs
+                .iter()
+                .zip(&apart[row])
+                .find(|(alone, together)| !is_same(alone, together, precision));
             if let Some((output, _)) = differs {
                 return Err(format!("a row of `{}` depends on the rows beside it", output.name));
             }
@@ -135,12 +146,12 @@ fn size(tensors: &[NamedTensor]) -> usize {
 }
 
 /// Equal but for rounding, which only floats have.
-fn is_same(alone: &NamedTensor, together: &NamedTensor) -> bool {
+fn is_same(alone: &NamedTensor, together: &NamedTensor, precision: Precision) -> bool {
     let (Some(a), Some(b)) = (floats(&alone.tensor), floats(&together.tensor)) else {
         return alone.tensor == together.tensor;
     };
     let largest = a.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f64::max);
-    let is_half = matches!(alone.tensor.dtype(), DType::Fp16 | DType::Bf16);
+    let is_half = precision == Precision::Bf16 || matches!(alone.tensor.dtype(), DType::Fp16 | DType::Bf16);
     let allowed = largest * if is_half { ROUNDING_OF_HALF } else { ROUNDING };
     let is_close = |(a, b): (&f64, &f64)| (a - b).abs() <= allowed || a == b || a.is_nan() && b.is_nan();
     alone.tensor.shape() == together.tensor.shape() && a.iter().zip(&b).all(is_close)

@@ -9,6 +9,7 @@
 //!
 //! Start reading at [`runtime`] (the seam), then [`slot`], then [`server`].
 
+pub mod accelerator;
 mod batch;
 mod batchable;
 mod classical;
@@ -29,6 +30,7 @@ pub mod runtime;
 pub mod server;
 pub mod slot;
 
+pub use accelerator::{AcceleratorChoice, AcceleratorInfo, cpu_has_bf16};
 pub use batchable::BatchOptions;
 pub use load_error::LoadError;
 pub use onnx_file::{OnnxDescription, describe_onnx};

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate_core::Precision;
+
 use crate::runtime::RunError;
 
 /// Cloneable, because callers that wait for one load share its outcome.
@@ -32,6 +34,10 @@ pub enum LoadError {
     /// A part of the model that this build cannot express, whatever the runtime.
     #[error("{subject}; {fix}")]
     Unsupported { subject: String, fix: String },
+
+    /// The version asks for numbers in which nothing here computes.
+    #[error("{precision} cannot be computed here: {missing}; {fix}")]
+    Precision { precision: Precision, missing: String, fix: String },
 
     /// Loaded, but the first run on made-up inputs failed.
     #[error("the model loaded but failed on a trial run with inputs {inputs}: {source}")]

@@ -1,10 +1,13 @@
 //! ONNX Runtime through `ort`, its library loaded at run time.
 //!
-//! Three habits, each for a trap that was met: the CPU device is passed to every session, because the default policy
+//! Three habits, each for a trap that was met: devices and precision are passed to every session, because the default policy
 //! prefers any plug-in that happens to be registered, at its own precision; inputs are borrowed with
 //! `TensorRef::from_array_view` and plain `run`, because IO binding deadlocks; threads never spin, because a waiting
 //! session would burn the cores of its neighbours.
 
+mod accelerators;
+mod assignment;
+mod guard;
 mod tensors;
 mod version;
 
@@ -14,53 +17,65 @@ use std::thread::JoinHandle;
 
 use ort::environment::{Environment, ThreadManager};
 use ort::logging::LogLevel;
+use ort::session::SessionOutputs;
 use tidegate_core::{NamedTensor, Signature};
 
 use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
 use crate::probe::measure_open_outputs;
 use crate::quiet::at_normal_priority;
-use crate::runtime::{RunError, Runtime, RuntimeInfo, Session, SessionOptions, guarded};
+use crate::runtime::{
+    RunError, Runtime, RuntimeError, RuntimeInfo, RuntimeOptions, Session, SessionOptions, guarded,
+};
+
+use accelerators::{Accelerator, Provider};
+use guard::Guard;
 
 const NAME: &str = "onnxruntime";
-const CPU: &str = "CPUExecutionProvider";
 
 /// The library and its environment exist once per process and are never unloaded: threads of it may still run at exit.
 static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
 
-#[derive(Clone)]
 struct Opened {
     environment: Environment,
     library: PathBuf,
     version: String,
+    /// OpenVINO's library, once it is registered.
+    openvino: Option<PathBuf>,
 }
 
 pub(crate) struct OnnxRuntime {
     environment: Environment,
     info: RuntimeInfo,
+    accelerator: Accelerator,
 }
 
 impl OnnxRuntime {
-    /// Loads the first candidate that works; the error lists each with its fault. `asked` says whether the operator named
-    /// this runtime or it was found.
-    pub(crate) fn open(candidates: &[PathBuf], asked: bool) -> Result<Self, String> {
+    /// Loads the first candidate that works; the outer error lists each with its fault. The inner one is about the
+    /// accelerator. `asked` says whether the operator named this runtime or it was found.
+    pub(crate) fn open(options: &RuntimeOptions, asked: bool) -> Result<Result<Self, RuntimeError>, String> {
         let mut slot = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = match slot.as_ref() {
-            Some(opened) => opened.clone(),
-            None => slot.insert(open_first(candidates)?).clone(),
+        let opened = match slot.as_mut() {
+            Some(opened) => opened,
+            None => slot.insert(open_first(&options.library_candidates)?),
         };
         let reason = if asked {
             "ONNX Runtime was asked for; set `runtime.engine` to `rten` for the built-in one"
         } else {
             "ONNX Runtime's library was found and is the fastest; set `runtime.engine` to `rten` for the built-in one"
         };
-        let info = RuntimeInfo {
-            name: NAME,
-            version: opened.version,
-            reason: reason.to_owned(),
-            library: Some(opened.library),
-        };
-        Ok(Self { environment: opened.environment, info })
+        Ok(Accelerator::open(opened, options).map(|accelerator| Self {
+            environment: opened.environment.clone(),
+            info: RuntimeInfo {
+                name: NAME,
+                version: opened.version.clone(),
+                reason: reason.to_owned(),
+                library: Some(opened.library.clone()),
+                accelerator: accelerator.info.clone(),
+                precisions: accelerator.precisions(),
+            },
+            accelerator,
+        }))
     }
 }
 
@@ -92,7 +107,7 @@ fn open_library(path: &Path) -> Result<Opened, String> {
         .build()
         .map_err(|error| error.to_string())?;
     environment.set_log_level(LogLevel::Warning);
-    Ok(Opened { environment, library: path.to_owned(), version: version::of_library(path) })
+    Ok(Opened { environment, library: path.to_owned(), version: version::of_library(path), openvino: None })
 }
 
 /// Its errors come back as values too, and whoever handles those logs them; its warnings are about optimisations.
@@ -112,14 +127,32 @@ impl Runtime for OnnxRuntime {
 
     fn load(&self, path: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
         let file = OnnxFile::read(path)?;
-        let session = guarded(|| build_session(&self.environment, path, options))
-            .and_then(|outcome| outcome.map_err(|error| error.message().to_owned()))
-            .map_err(|message| LoadError::Runtime {
-                runtime: NAME,
-                message: without_folder(&message, path),
-            })?;
         let open = file.open_outputs();
-        let mut session = OrtSession { session, signature: file.into_signature() };
+        let signature = file.into_signature();
+        let mut provider = self.accelerator.provider(options.precision)?;
+        if provider == Provider::OpenVino
+            && let Some(datatype) = guard::narrowed(&signature)
+        {
+            accelerators::may_do_without(
+                provider,
+                options.precision,
+                &format!("OpenVINO narrows {datatype}"),
+            )?;
+            provider = Provider::Cpu;
+        }
+        // First, since it refuses a broken model better than OpenVINO does.
+        let checking = match provider {
+            Provider::OpenVino => Some(self.build(Provider::Cpu, path, options)?.session),
+            Provider::Cpu | Provider::Cuda => None,
+        };
+        let Built { session, takes_part } = self.build(provider, path, options)?;
+        if !takes_part {
+            let reason = format!("no operator of the model runs on {}", provider.as_str());
+            accelerators::may_do_without(provider, options.precision, &reason)?;
+            provider = Provider::Cpu;
+        }
+        let guard = checking.filter(|_| takes_part).map(Guard::new);
+        let mut session = OrtSession { session, provider, guard, signature };
         let mut signature = session.signature.clone();
         measure_open_outputs(&mut signature, &open, |inputs| session.run(inputs))?;
         session.signature = signature;
@@ -127,20 +160,48 @@ impl Runtime for OnnxRuntime {
     }
 }
 
+impl OnnxRuntime {
+    fn build(&self, provider: Provider, path: &Path, options: &SessionOptions) -> Result<Built, LoadError> {
+        let (environment, file, options) = (self.environment.clone(), path.to_owned(), *options);
+        let build = move || guarded(|| build_session(&environment, provider, &file, &options));
+        // OpenVINO starts its threads here, where it cannot be told how.
+        let outcome = if provider == Provider::OpenVino && options.intra_threads > 1 {
+            at_normal_priority(build)
+        } else {
+            build()
+        };
+        outcome.and_then(|built| built.map_err(|error| error.message().to_owned())).map_err(|message| {
+            LoadError::Runtime { runtime: provider.as_str(), message: without_folder(&message, path) }
+        })
+    }
+}
+
+struct Built {
+    session: ort::session::Session,
+    /// Whether the provider runs any of the model; what it does not take is left to ONNX Runtime's own CPU code.
+    takes_part: bool,
+}
+
 fn build_session(
     environment: &Environment,
+    provider: Provider,
     path: &Path,
     options: &SessionOptions,
-) -> ort::Result<ort::session::Session> {
-    let cpu = environment.devices().filter(|device| device.ep().is_ok_and(|provider| provider == CPU));
-    ort::session::Session::builder(environment)?
-        .with_devices(cpu, None)?
+) -> ort::Result<Built> {
+    let builder = ort::session::Session::builder(environment)?;
+    let mut builder = provider
+        .put_into(builder, environment, options)?
         .with_intra_threads(options.intra_threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_thread_manager(NormalPriority)?
-        .commit_from_file(path)
+        .with_thread_manager(NormalPriority)?;
+    if provider == Provider::Cpu {
+        return Ok(Built { session: builder.commit_from_file(path)?, takes_part: true });
+    }
+    let session = builder.with_config_entry(assignment::RECORD, "1")?.commit_from_file(path)?;
+    let takes_part = assignment::has_part(&session, provider.name())?;
+    Ok(Built { session, takes_part })
 }
 
 /// Starts the threads inside a run. They must not inherit the priority of the thread that loads.
@@ -167,6 +228,8 @@ fn without_folder(message: &str, path: &Path) -> String {
 
 struct OrtSession {
     session: ort::session::Session,
+    provider: Provider,
+    guard: Option<Guard>,
     signature: Signature,
 }
 
@@ -175,19 +238,35 @@ impl Session for OrtSession {
         &self.signature
     }
 
+    fn runtime(&self) -> Option<&'static str> {
+        Some(self.provider.as_str())
+    }
+
     fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
-        let mut values = vec![];
-        for input in inputs {
-            values.push((input.name.as_str(), tensors::to_ort(input)?));
+        if let Some(guard) = &mut self.guard {
+            guard.check(inputs)?;
         }
-        let (session, signature) = (&mut self.session, &self.signature);
-        let outcome = guarded(|| {
-            let outputs = session
-                .run(values)
-                .map_err(|error| RunError::Failed { message: error.message().to_owned() })?;
+        let signature = &self.signature;
+        run(&mut self.session, inputs, |outputs| {
             let convert = |(index, spec)| tensors::from_ort(spec, &outputs[index]);
             signature.outputs.iter().enumerate().map(convert).collect()
-        });
-        outcome.unwrap_or_else(|message| Err(RunError::Failed { message }))
+        })
     }
+}
+
+fn run<T>(
+    session: &mut ort::session::Session,
+    inputs: &[NamedTensor],
+    convert: impl FnOnce(&SessionOutputs<'_>) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let mut values = vec![];
+    for input in inputs {
+        values.push((input.name.as_str(), tensors::to_ort(input)?));
+    }
+    let outcome = guarded(|| {
+        let outputs =
+            session.run(values).map_err(|error| RunError::Failed { message: error.message().to_owned() })?;
+        convert(&outputs)
+    });
+    outcome.unwrap_or_else(|message| Err(RunError::Failed { message }))
 }

@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rten::{LoadErrorKind, Model, ModelOptions, NodeId, RunOptions};
-use tidegate_core::{NamedTensor, Signature, TensorSpec};
+use tidegate_core::{NamedTensor, Precision, Signature, TensorSpec};
 
+use crate::accelerator::{AcceleratorInfo, no_bf16};
 use crate::classical;
 use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
@@ -28,13 +29,24 @@ const VERSION: &str = "0.27";
 
 const FIX: &str = "install ONNX Runtime (`scripts/install-onnxruntime.sh`) or give its path in `runtime.onnxruntime_library`";
 
+const FIX_BF16: &str =
+    "install ONNX Runtime and OpenVINO (`scripts/install-onnxruntime.sh`, `scripts/install-openvino.sh`)";
+
 pub(crate) struct Rten {
     info: RuntimeInfo,
 }
 
 impl Rten {
     pub(crate) fn new(reason: String) -> Self {
-        Self { info: RuntimeInfo { name: NAME, version: VERSION.to_owned(), reason, library: None } }
+        let info = RuntimeInfo {
+            name: NAME,
+            version: VERSION.to_owned(),
+            reason,
+            library: None,
+            accelerator: AcceleratorInfo::none("the built-in runtime has none"),
+            precisions: vec![Precision::F32, Precision::Int8],
+        };
+        Self { info }
     }
 }
 
@@ -44,6 +56,9 @@ impl Runtime for Rten {
     }
 
     fn load(&self, path: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
+        if options.precision == Precision::Bf16 {
+            return Err(no_bf16("the built-in runtime computes in f32 only", FIX_BF16));
+        }
         let file = OnnxFile::read(path)?;
         if classical::is_classical(&file) {
             return classical::load(path, file, FIX);

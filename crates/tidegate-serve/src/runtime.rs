@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{NamedTensor, Precision, Signature};
 
+use crate::accelerator::{AcceleratorChoice, AcceleratorInfo};
 use crate::load_error::LoadError;
 use crate::onnxruntime::OnnxRuntime;
 use crate::rten::Rten;
@@ -52,6 +53,9 @@ pub struct RuntimeInfo {
     pub reason: String,
     /// The shared library it was loaded from.
     pub library: Option<PathBuf>,
+    pub accelerator: AcceleratorInfo,
+    /// In which versions can be loaded here.
+    pub precisions: Vec<Precision>,
 }
 
 /// How a session runs.
@@ -78,6 +82,9 @@ pub struct RuntimeOptions {
     pub choice: RuntimeChoice,
     /// Where ONNX Runtime's library may lie; the first that loads is used.
     pub library_candidates: Vec<PathBuf>,
+    pub accelerator: AcceleratorChoice,
+    /// Where OpenVINO's library may lie, beside the folder of ONNX Runtime's.
+    pub openvino_candidates: Vec<PathBuf>,
 }
 
 /// Why no runtime could be opened.
@@ -88,6 +95,26 @@ pub enum RuntimeError {
          its path in the setting `runtime.onnxruntime_library`"
     )]
     LibraryMissing { tried: String },
+
+    #[error(
+        "`runtime.accelerator` is `{accelerator}`, which needs ONNX Runtime, and `runtime.engine` is `rten`; set that to \
+         `auto`, or the accelerator to `none`"
+    )]
+    AcceleratorOfAnother { accelerator: AcceleratorChoice },
+
+    #[error(
+        "OpenVINO was asked for but its library did not load: {tried}; run `scripts/install-openvino.sh`, or give its \
+         path in the setting `runtime.openvino_library`, or set `runtime.accelerator` to `auto`"
+    )]
+    OpenVinoMissing { tried: String },
+
+    #[error(
+        "CUDA was asked for but `{}` has no CUDA in it; give the path of a build that has, such as that of the wheel \
+         `onnxruntime-gpu` with `libonnxruntime_providers_cuda` beside it, in the setting `runtime.onnxruntime_library`, \
+         or set `runtime.accelerator` to `auto`",
+        library.display()
+    )]
+    CudaMissing { library: PathBuf },
 }
 
 /// Why a run gave no outputs.
@@ -107,16 +134,19 @@ pub enum RunError {
 /// one, whatever its candidates.
 pub fn open_runtime(options: &RuntimeOptions) -> Result<Arc<dyn Runtime>, RuntimeError> {
     let asked = match options.choice {
+        RuntimeChoice::Rten if options.accelerator.is_required() => {
+            return Err(RuntimeError::AcceleratorOfAnother { accelerator: options.accelerator });
+        }
         RuntimeChoice::Rten => {
             let reason = "rten, the built-in runtime, was asked for; \
                           set `runtime.engine` to `auto` to use ONNX Runtime where its library is installed";
             return Ok(Arc::new(Rten::new(reason.to_owned())));
         }
         RuntimeChoice::OnnxRuntime => true,
-        RuntimeChoice::Auto => false,
+        RuntimeChoice::Auto => options.accelerator.is_required(),
     };
-    match OnnxRuntime::open(&options.library_candidates, asked) {
-        Ok(runtime) => Ok(Arc::new(runtime)),
+    match OnnxRuntime::open(options, asked) {
+        Ok(runtime) => Ok(Arc::new(runtime?)),
         Err(tried) if asked => Err(RuntimeError::LibraryMissing { tried }),
         Err(tried) => {
             let reason = format!(
@@ -189,8 +219,11 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_an_error_only_when_asked_for() {
-        let options =
-            |choice| RuntimeOptions { choice, library_candidates: vec!["/nowhere/libonnxruntime.so".into()] };
+        let options = |choice| RuntimeOptions {
+            choice,
+            library_candidates: vec!["/nowhere/libonnxruntime.so".into()],
+            ..Default::default()
+        };
         let runtime = open_runtime(&options(RuntimeChoice::Auto)).unwrap();
         assert_eq!(runtime.info().name, "rten");
         assert!(runtime.info().reason.contains("/nowhere/libonnxruntime.so"), "{}", runtime.info().reason);

@@ -70,7 +70,9 @@ pub struct SlotStatus {
     pub version: SemVer,
     pub environments: Vec<Environment>,
     pub state: SlotState,
+    /// What executes it.
     pub runtime: &'static str,
+    pub precision: Precision,
     pub n_sessions: usize,
     pub loaded_in_ms: f64,
     pub warm_latency_ms: f64,
@@ -209,6 +211,7 @@ impl Server {
             environments: usage.environments,
             state,
             runtime: slot.runtime(),
+            precision: slot.precision(),
             n_sessions: slot.n_sessions(),
             loaded_in_ms: slot.loaded_in().as_secs_f64() * 1e3,
             warm_latency_ms: slot.warm_latency().as_secs_f64() * 1e3,

@@ -115,7 +115,7 @@ impl Slot {
         let loaded_in = started.elapsed();
         let WarmUp { latency: warm_latency, is_repeatable } =
             warm_up(&mut sessions, options.warmup_runs.max(1))?;
-        let batching = Batching::find_out(&mut sessions, &options.batch);
+        let batching = Batching::find_out(&mut sessions, &options.batch, spec.precision);
         let resident_bytes =
             memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
         Ok(Self {
@@ -159,7 +159,11 @@ impl Slot {
         &self.signature
     }
 
-    /// The name of what executes it: the runtime, or the part of it that runs such models.
+    pub fn precision(&self) -> Precision {
+        self.spec.precision
+    }
+
+    /// The name of what executes it: the runtime, the part of it that runs such models, or the accelerator.
     pub fn runtime(&self) -> &'static str {
         self.runtime
     }

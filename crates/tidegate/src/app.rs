@@ -66,6 +66,8 @@ impl RunningServer {
         let server = Arc::new(open_server(config)?);
         let runtime = server.runtime();
         tracing::info!(runtime = runtime.name, version = runtime.version, "{}", runtime.reason);
+        let accelerator = &runtime.accelerator;
+        tracing::info!(accelerator = accelerator.name, "{}", accelerator.reason);
 
         let socket = listen(config.server.listen).await?;
         let address = socket.local_addr()?;
@@ -210,8 +212,12 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Opens the runtime and its workers; also used without a server.
 pub fn open_server(config: &Config) -> anyhow::Result<Server> {
-    let options =
-        RuntimeOptions { choice: config.runtime.engine, library_candidates: config.onnxruntime_candidates() };
+    let options = RuntimeOptions {
+        choice: config.runtime.engine,
+        library_candidates: config.onnxruntime_candidates(),
+        accelerator: config.runtime.accelerator,
+        openvino_candidates: config.openvino_candidates(),
+    };
     let runtime = open_runtime(&options)?;
     Ok(Server::new(runtime, config.runtime.server_options()))
 }

@@ -19,7 +19,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use tidegate_api::{ImportRoot, LogSettings};
 use tidegate_core::{Environment, StrategyKind};
-use tidegate_serve::{BatchOptions, RuntimeChoice, ServerOptions, SlotOptions};
+use tidegate_serve::{AcceleratorChoice, BatchOptions, RuntimeChoice, ServerOptions, SlotOptions};
 use tidegate_store::{ArtifactLocation, ArtifactStore};
 
 use crate::webhooks::{Webhook, WebhookConfig};
@@ -129,6 +129,10 @@ pub struct RuntimeConfig {
     pub engine: RuntimeChoice,
     /// The ONNX Runtime library, where it is not found by itself.
     pub onnxruntime_library: Option<PathBuf>,
+    /// `auto`, `none`, `openvino` or `cuda`.
+    pub accelerator: AcceleratorChoice,
+    /// OpenVINO's plug-in for ONNX Runtime, where it is not found by itself.
+    pub openvino_library: Option<PathBuf>,
     /// Threads that run models. Default: one per core.
     pub workers: Option<usize>,
     /// Requests that may wait for a thread; more are answered 503 at once.
@@ -295,6 +299,8 @@ impl Default for RuntimeConfig {
         Self {
             engine: RuntimeChoice::Auto,
             onnxruntime_library: None,
+            accelerator: AcceleratorChoice::Auto,
+            openvino_library: None,
             workers: None,
             queue_limit: 256,
             memory_limit_mib: None,
@@ -505,7 +511,20 @@ impl Config {
         let mut candidates = Vec::new();
         candidates.extend(self.runtime.onnxruntime_library.clone());
         candidates.extend(environment("ORT_DYLIB_PATH").map(PathBuf::from));
-        let library = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        candidates.extend(self.library_candidates("onnxruntime"));
+        candidates
+    }
+
+    /// Where OpenVINO may lie, most wanted first; beside the ONNX Runtime library that is used comes last.
+    pub fn openvino_candidates(&self) -> Vec<PathBuf> {
+        let found = self.library_candidates("onnxruntime_providers_openvino_plugin");
+        self.runtime.openvino_library.clone().into_iter().chain(found).collect()
+    }
+
+    /// Where a library may lie that nothing was said about.
+    fn library_candidates(&self, name: &str) -> Vec<PathBuf> {
+        let library = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let mut candidates = Vec::new();
         let beside_us = std::env::current_exe().ok();
         if let Some(folder) = beside_us.as_deref().and_then(Path::parent) {
             candidates.push(folder.join(&library));

@@ -1,5 +1,7 @@
 //! What this process is and what it has loaded.
 
+use std::path::Path;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -39,6 +41,18 @@ pub(crate) struct RuntimeFacts {
     /// Why this one, and what to do for the other.
     reason: String,
     library: Option<String>,
+    accelerator: AcceleratorFacts,
+    /// In which versions can be loaded here: `f32`, `int8`, `bf16`.
+    precisions: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AcceleratorFacts {
+    /// `none`, `openvino` or `cuda`.
+    name: &'static str,
+    /// What it runs and why, or why there is none.
+    reason: String,
+    library: Option<String>,
 }
 
 /// What this server is, which runtime it uses and why, and which models it has loaded.
@@ -47,6 +61,7 @@ pub(crate) struct RuntimeFacts {
     responses((status = 200, body = ServerInfo)))]
 pub(crate) async fn server(State(context): State<Context>) -> Json<ServerInfo> {
     let runtime = context.server.runtime();
+    let text = |path: Option<&Path>| path.map(|path| path.display().to_string());
     Json(ServerInfo {
         name: "tidegate",
         version: env!("CARGO_PKG_VERSION"),
@@ -54,7 +69,13 @@ pub(crate) async fn server(State(context): State<Context>) -> Json<ServerInfo> {
             name: runtime.name,
             version: runtime.version.clone(),
             reason: runtime.reason.clone(),
-            library: runtime.library.as_ref().map(|path| path.display().to_string()),
+            library: text(runtime.library.as_deref()),
+            accelerator: AcceleratorFacts {
+                name: runtime.accelerator.name,
+                reason: runtime.accelerator.reason.clone(),
+                library: text(runtime.accelerator.library.as_deref()),
+            },
+            precisions: runtime.precisions.iter().map(|precision| precision.as_str()).collect(),
         },
         backend: context.store.backend().to_string(),
         default_environment: context.settings.default_environment,

@@ -98,7 +98,7 @@ impl App {
         let location = ArtifactLocation::Folder(folder.path().join("artifacts"));
         let artifacts = Arc::new(ArtifactStore::open(&location).unwrap());
         let runtime =
-            open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, library_candidates: vec![] })
+            open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, ..RuntimeOptions::default() })
                 .unwrap();
         let slot = SlotOptions { warmup_runs: 2, ..SlotOptions::default() };
         let options = ServerOptions { n_workers: 1, queue_limit: 64, slot, ..ServerOptions::default() };

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use tidegate_core::{DType, Dim, NamedTensor, Signature, TensorSpec};
-use tidegate_serve::{LoadError, RunError, Runtime, RuntimeInfo, Session, SessionOptions};
+use tidegate_core::{DType, Dim, NamedTensor, Precision, Signature, TensorSpec};
+use tidegate_serve::{AcceleratorInfo, LoadError, RunError, Runtime, RuntimeInfo, Session, SessionOptions};
 
 /// Lets through while open; counts who arrives.
 pub struct Gate {
@@ -58,7 +58,14 @@ pub struct FakeRuntime {
 
 impl FakeRuntime {
     pub fn new() -> Arc<Self> {
-        let info = RuntimeInfo { name: "fake", version: String::new(), reason: String::new(), library: None };
+        let info = RuntimeInfo {
+            name: "fake",
+            version: String::new(),
+            reason: String::new(),
+            library: None,
+            accelerator: AcceleratorInfo::none("a fake needs none"),
+            precisions: vec![Precision::F32],
+        };
         Arc::new(Self {
             info,
             loads: Gate::default(),

@@ -1,4 +1,4 @@
-//! Tests of the public API: both runtimes through one conformance suite, then slots, routes and the server.
+//! Tests of the public API: all runtimes through one conformance suite, then slots, routes and the server.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ macro_rules! queued {
     }};
 }
 
+mod accelerators;
 mod batching;
 mod classical;
 mod conformance;

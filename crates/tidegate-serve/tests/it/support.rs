@@ -12,8 +12,8 @@ use tidegate_core::{
     Tensor, VersionId,
 };
 use tidegate_serve::{
-    BatchOptions, Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions, SlotOptions,
-    SlotSpec, open_runtime,
+    AcceleratorChoice, BatchOptions, Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions,
+    SlotOptions, SlotSpec, open_runtime,
 };
 
 pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1, precision: Precision::F32 };
@@ -51,28 +51,49 @@ pub fn variable(name: &str) -> Option<String> {
 }
 
 pub fn rten() -> Arc<dyn Runtime> {
-    open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, library_candidates: vec![] }).unwrap()
+    open_runtime(&RuntimeOptions { choice: RuntimeChoice::Rten, ..RuntimeOptions::default() }).unwrap()
 }
 
-/// ONNX Runtime, or `None` (said in one line) where its library is not installed. CI has to have it.
+/// ONNX Runtime without an accelerator, or `None` (said in one line) where its library is not installed. CI has to have it.
 pub fn onnxruntime() -> Option<Arc<dyn Runtime>> {
-    let file_name = format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}");
-    let installed = repository().join(".tools/onnxruntime").join(file_name);
-    let library = variable("TIDEGATE_ONNXRUNTIME").map_or(installed, PathBuf::from);
-    let is_found = library.exists();
-    if !is_found && variable("CI").as_deref() != Some("true") {
-        println!("skipped on ONNX Runtime: its library is not here; run scripts/install-onnxruntime.sh");
+    Some(open_runtime(&onnxruntime_options(AcceleratorChoice::None)?).unwrap())
+}
+
+/// OpenVINO for everything, or `None` (said in one line) where it is not installed. CI has to have it where there is one.
+pub fn openvino() -> Option<Arc<dyn Runtime>> {
+    let options = onnxruntime_options(AcceleratorChoice::OpenVino)?;
+    let name = format!("{DLL_PREFIX}onnxruntime_providers_openvino_plugin{DLL_SUFFIX}");
+    let is_found = options.library_candidates[0].with_file_name(name).exists();
+    let can_be = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    if !is_found && !(can_be && is_ci()) {
+        println!("skipped on OpenVINO: it is not here; run scripts/install-openvino.sh");
         return None;
     }
-    let options = RuntimeOptions {
-        choice: RuntimeChoice::OnnxRuntime,
-        library_candidates: vec![library.canonicalize().unwrap()],
-    };
     Some(open_runtime(&options).unwrap())
 }
 
+fn is_ci() -> bool {
+    variable("CI").as_deref() == Some("true")
+}
+
+pub fn onnxruntime_options(accelerator: AcceleratorChoice) -> Option<RuntimeOptions> {
+    let file_name = format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}");
+    let installed = repository().join(".tools/onnxruntime").join(file_name);
+    let library = variable("TIDEGATE_ONNXRUNTIME").map_or(installed, PathBuf::from);
+    if !library.exists() && !is_ci() {
+        println!("skipped on ONNX Runtime: its library is not here; run scripts/install-onnxruntime.sh");
+        return None;
+    }
+    Some(RuntimeOptions {
+        choice: RuntimeChoice::OnnxRuntime,
+        library_candidates: vec![library.canonicalize().unwrap()],
+        accelerator,
+        ..RuntimeOptions::default()
+    })
+}
+
 pub fn runtimes() -> Vec<Arc<dyn Runtime>> {
-    [Some(rten()), onnxruntime()].into_iter().flatten().collect()
+    [Some(rten()), onnxruntime(), openvino()].into_iter().flatten().collect()
 }
 
 /// The data beside the repository, or `None` (said in one line).

@@ -13,14 +13,14 @@ use crate::cost;
 pub fn run(
     runtime: &dyn Runtime,
     model: &Path,
+    precision: Precision,
     inputs: &[NamedTensor],
     n_threads: usize,
     duration: Duration,
 ) -> anyhow::Result<Round> {
     let mut sessions = vec![];
     for _ in 0..n_threads {
-        let mut session =
-            runtime.load(model, &SessionOptions { intra_threads: 1, precision: Precision::F32 })?;
+        let mut session = runtime.load(model, &SessionOptions { intra_threads: 1, precision })?;
         session.run(inputs)?;
         sessions.push(session);
     }

@@ -71,6 +71,9 @@ const SUBJECTS: [(&str, &str); 4] = [
     ("unet", "../shared/data/banepa/model/1.0.0/model.onnx"),
 ];
 
+/// Those of which the bare runtime runs in bf16 too, where it can.
+const IMAGES: [&str; 2] = ["segmenter", "unet"];
+
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let known = || SUBJECTS.iter().map(|(name, _)| *name).chain(["idle"]);
@@ -123,8 +126,12 @@ async fn compare(name: &str, model: &Path, options: &Options) -> anyhow::Result<
         runtime.info().name,
         runtime.info().version
     );
+    let mut precisions = vec![Precision::F32];
+    precisions.extend(
+        runtime.info().precisions.iter().filter(|p| **p == Precision::Bf16 && IMAGES.contains(&name)),
+    );
     let load_before = cost::load_average();
-    let lines = measure(&*runtime, model, &inputs, &servers, &requests, options).await?;
+    let lines = measure(&*runtime, model, &precisions, &inputs, &servers, &requests, options).await?;
     print_table(&lines);
     println!(
         "\nLoad average of the machine: {load_before} before, {} after; best of {} rounds of {} s.\n",
@@ -138,6 +145,7 @@ async fn compare(name: &str, model: &Path, options: &Options) -> anyhow::Result<
 async fn measure(
     runtime: &dyn Runtime,
     model: &Path,
+    precisions: &[Precision],
     inputs: &[tidegate_core::NamedTensor],
     servers: &[Server],
     requests: &Requests,
@@ -153,8 +161,10 @@ async fn measure(
             // More callers than cores change nothing for it.
             let n_threads = n_callers.min(n_cores);
             if bare_with.insert(n_threads) {
-                let bare = bare::run(runtime, model, inputs, n_threads, duration)?;
-                cells.push(("the runtime in a loop".to_owned(), "-", n_threads, bare, None));
+                for &precision in precisions {
+                    let bare = bare::run(runtime, model, precision, inputs, n_threads, duration)?;
+                    cells.push((format!("the runtime in a loop, {precision}"), "-", n_threads, bare, None));
+                }
             }
             for server in servers {
                 for &wire in &server.wires {
@@ -229,6 +239,7 @@ fn onnxruntime() -> anyhow::Result<std::sync::Arc<dyn Runtime>> {
     let options = RuntimeOptions {
         choice: RuntimeChoice::OnnxRuntime,
         library_candidates: vec![library.canonicalize()?],
+        ..RuntimeOptions::default()
     };
     Ok(open_runtime(&options)?)
 }

@@ -1,0 +1,223 @@
+//! ONNX Runtime's execution providers: which of them run the sessions of this process, in which precision.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::Environment;
+use ort::ep::{CUDA, ExecutionProvider};
+use ort::memory::DeviceType;
+use ort::session::builder::SessionBuilder;
+use tidegate_core::Precision;
+
+use crate::accelerator::{AcceleratorChoice, AcceleratorInfo, cpu_has_bf16, no_bf16};
+use crate::load_error::LoadError;
+use crate::runtime::{RuntimeError, RuntimeOptions, SessionOptions, guarded};
+
+use super::Opened;
+
+const OPENVINO_INSTALL: &str =
+    "run `scripts/install-openvino.sh`, or give its path in the setting `runtime.openvino_library`";
+
+/// What executes a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provider {
+    Cpu,
+    OpenVino,
+    Cuda,
+}
+
+/// What runs the versions of this process.
+#[derive(Debug)]
+pub(super) struct Accelerator {
+    pub(super) info: AcceleratorInfo,
+    /// For all but bf16: numbers as the file has them.
+    plain: Provider,
+    /// For bf16, or why there is nothing.
+    bf16: Result<Provider, LoadError>,
+}
+
+impl Accelerator {
+    /// OpenVINO stays registered in the process, also for those who do without it.
+    pub(super) fn open(opened: &mut Opened, options: &RuntimeOptions) -> Result<Self, RuntimeError> {
+        let choice = options.accelerator;
+        let reason = match choice {
+            AcceleratorChoice::None => {
+                return Ok(Self {
+                    info: AcceleratorInfo::none("`runtime.accelerator` is `none`"),
+                    plain: Provider::Cpu,
+                    bf16: Err(no_bf16("`runtime.accelerator` is `none`", "set it to `auto`")),
+                });
+            }
+            AcceleratorChoice::Cuda => return Self::cuda(&opened.library),
+            AcceleratorChoice::Auto => {
+                "OpenVINO was found and runs what is deployed in bf16; set `runtime.accelerator` to `openvino` to have it \
+                 run everything, or to `none`"
+            }
+            AcceleratorChoice::OpenVino => {
+                "`runtime.accelerator` is `openvino`: it runs every version, each in its own precision"
+            }
+        };
+        match register_openvino(opened, &options.openvino_candidates) {
+            Ok(library) => Ok(Self {
+                info: AcceleratorInfo {
+                    name: Provider::OpenVino.as_str(),
+                    reason: reason.to_owned(),
+                    library: Some(library),
+                },
+                plain: if choice == AcceleratorChoice::Auto { Provider::Cpu } else { Provider::OpenVino },
+                bf16: if cpu_has_bf16() {
+                    Ok(Provider::OpenVino)
+                } else {
+                    Err(no_bf16(
+                        "this CPU has no instructions for bfloat16 (AVX512_BF16, AMX)",
+                        "serve it on a CPU that has them",
+                    ))
+                },
+            }),
+            Err(tried) if choice == AcceleratorChoice::OpenVino => {
+                Err(RuntimeError::OpenVinoMissing { tried })
+            }
+            Err(tried) => Ok(Self {
+                info: AcceleratorInfo::none(format!(
+                    "OpenVINO, which computes in bf16, was not found ({tried}); {OPENVINO_INSTALL}"
+                )),
+                plain: Provider::Cpu,
+                bf16: Err(no_bf16("OpenVINO, which computes in it, was not found", OPENVINO_INSTALL)),
+            }),
+        }
+    }
+
+    fn cuda(onnxruntime: &Path) -> Result<Self, RuntimeError> {
+        if !CUDA::is_available().unwrap_or(false) {
+            return Err(RuntimeError::CudaMissing { library: onnxruntime.to_owned() });
+        }
+        Ok(Self {
+            info: AcceleratorInfo {
+                name: Provider::Cuda.as_str(),
+                reason: "`runtime.accelerator` is `cuda`: the GPU runs every version".to_owned(),
+                library: None,
+            },
+            plain: Provider::Cuda,
+            bf16: Err(no_bf16(
+                "bf16 is computed by OpenVINO only, and `runtime.accelerator` is `cuda`",
+                "serve it where `runtime.accelerator` is `auto`",
+            )),
+        })
+    }
+
+    pub(super) fn precisions(&self) -> Vec<Precision> {
+        Precision::ALL.into_iter().filter(|precision| self.provider(*precision).is_ok()).collect()
+    }
+
+    pub(super) fn provider(&self, precision: Precision) -> Result<Provider, LoadError> {
+        match precision {
+            Precision::F32 | Precision::Int8 => Ok(self.plain),
+            Precision::Bf16 => self.bf16.clone(),
+        }
+    }
+}
+
+impl Provider {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => super::NAME,
+            Self::OpenVino => "openvino",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// Its name within ONNX Runtime.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPUExecutionProvider",
+            Self::OpenVino => "OpenVINOExecutionProvider",
+            Self::Cuda => CUDA::NAME,
+        }
+    }
+
+    /// Every session names its devices and its precision: the default policy prefers any plug-in that happens to be
+    /// registered, at the plug-in's own.
+    pub(super) fn put_into(
+        self,
+        builder: SessionBuilder,
+        environment: &Environment,
+        options: &SessionOptions,
+    ) -> ort::Result<SessionBuilder> {
+        if self == Self::Cuda {
+            // TF32 would compute f32 with the mantissa of fp16.
+            let cuda = CUDA::default().with_tf32(false).build().error_on_failure();
+            return Ok(builder.with_execution_providers([cuda])?);
+        }
+        let device = environment.devices().find(|device| {
+            device.ep().is_ok_and(|name| name == self.name())
+                && device.hardware_device().ty() == DeviceType::CPU
+        });
+        let device =
+            device.ok_or_else(|| ort::Error::new(format!("there is no device of {}", self.name())))?;
+        let settings = (self == Self::OpenVino).then(|| {
+            let key = format!("{}.load_config", self.name());
+            vec![(key, openvino_config(options))]
+        });
+        Ok(builder.with_devices([device], settings.as_deref())?)
+    }
+}
+
+/// Whether ONNX Runtime's own CPU code may run a model instead of the provider. In f32 it may run what was to run on
+/// OpenVINO: only the time differs. Otherwise the model would run elsewhere, or in another precision, than somebody asked for.
+pub(super) fn may_do_without(
+    provider: Provider,
+    precision: Precision,
+    reason: &str,
+) -> Result<(), LoadError> {
+    match provider {
+        Provider::Cpu => Ok(()),
+        Provider::OpenVino if precision != Precision::Bf16 => Ok(()),
+        Provider::OpenVino => {
+            Err(no_bf16(reason, "bf16 is for networks of 32-bit floats: leave it to those"))
+        }
+        Provider::Cuda => Err(LoadError::Unsupported {
+            subject: reason.to_owned(),
+            fix: "serve it where `runtime.accelerator` is `auto`".to_owned(),
+        }),
+    }
+}
+
+/// The precision is said always. A session runs on the thread that calls it and those it is given: pinned, all sessions would
+/// share the first core.
+fn openvino_config(options: &SessionOptions) -> String {
+    let hint = match options.precision {
+        // Layers that the file has quantised stay in 8 bits.
+        Precision::F32 | Precision::Int8 => "f32",
+        Precision::Bf16 => "bf16",
+    };
+    let n_threads = options.intra_threads;
+    format!(
+        r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{hint}","INFERENCE_NUM_THREADS":"{n_threads}","NUM_STREAMS":"1","ENABLE_CPU_PINNING":"NO"}}}}"#
+    )
+}
+
+fn plug_in_name() -> String {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    format!("{DLL_PREFIX}onnxruntime_providers_openvino_plugin{DLL_SUFFIX}")
+}
+
+/// Registers the first candidate that works, once per process; the error lists each with its fault.
+fn register_openvino(opened: &mut Opened, candidates: &[PathBuf]) -> Result<PathBuf, String> {
+    let Opened { environment, library: onnxruntime, openvino: registered, .. } = opened;
+    if let Some(library) = registered {
+        return Ok(library.clone());
+    }
+    let beside = onnxruntime.parent().map(|folder| folder.join(plug_in_name()));
+    let mut faults = vec![];
+    for candidate in candidates.iter().chain(&beside) {
+        let register = |path: PathBuf| {
+            let outcome = guarded(|| environment.register_ep_library("openvino", &path));
+            outcome.and_then(|done| done.map_err(|error| error.message().to_owned())).map(|()| path)
+        };
+        // Whole: OpenVINO looks for its parts beside itself.
+        match candidate.canonicalize().map_err(|_| "no such file".to_owned()).and_then(register) {
+            Ok(library) => return Ok(registered.insert(library).clone()),
+            Err(fault) => faults.push(format!("`{}`: {fault}", candidate.display())),
+        }
+    }
+    Err(faults.join("; "))
+}
