@@ -5,9 +5,11 @@
 //! data type, shape and values. Start reading at [`compare`] and [`Predictions`].
 
 mod compare;
+mod deviation;
 mod layout;
 mod numbers;
 mod observe;
 
 pub use compare::{Difference, OutputDifference, Tolerance, compare};
+pub use deviation::{Deviation, OutputDeviation, Reading};
 pub use observe::{Predictions, observe};
