@@ -14,7 +14,7 @@ use std::io::BufReader;
 use std::path::{Component, Path};
 
 use tidegate_core::tensor::element_count;
-use tidegate_core::{DType, Dim, Signature, TensorSpec};
+use tidegate_core::{DType, Dim, Precision, Signature, TensorSpec};
 
 use crate::load_error::LoadError;
 use wire::{Fault, Wire};
@@ -45,6 +45,27 @@ pub struct OnnxDescription {
     pub outputs: Vec<(String, Option<Vec<Dim>>)>,
     /// The operator that computes the first output, behind those that only pass its values on: `Sigmoid`, `Conv`.
     pub final_operator: Option<String>,
+    /// Whether it computes in 8-bit integers, or holds weights in them.
+    pub is_quantised: bool,
+}
+
+impl OnnxDescription {
+    /// In which precision a version of this file computes: as asked for, or as the file says. The error says why it
+    /// cannot be that one, and what to do.
+    pub fn precision(&self, asked: Option<Precision>) -> Result<Precision, &'static str> {
+        match (asked, self.is_quantised) {
+            (None | Some(Precision::F32), false) => Ok(Precision::F32),
+            (None | Some(Precision::Int8), true) => Ok(Precision::Int8),
+            (Some(Precision::Bf16), _) => Ok(Precision::Bf16),
+            (Some(Precision::Int8), false) => Err("the file is not quantised; quantise it first \
+                 (`onnxruntime.quantization.quantize_static(\"model.onnx\", \"model-int8.onnx\", calibration_data_reader)`) and \
+                 register that file"),
+            (Some(Precision::F32), true) => {
+                Err("the file is quantised, so it computes in int8; leave the precision out, or \
+                 register the file that it was made from")
+            }
+        }
+    }
 }
 
 /// Reads an ONNX file's own description, without its weights.
@@ -56,6 +77,7 @@ pub fn describe_onnx(path: &Path) -> Result<OnnxDescription, LoadError> {
         inputs: file.inputs,
         outputs: file.outputs.into_iter().map(|output| (output.name, output.shape)).collect(),
         final_operator: file.final_operator,
+        is_quantised: file.operators.iter().any(Operator::is_quantised),
     })
 }
 
@@ -100,6 +122,20 @@ pub(crate) struct Operator {
     /// Empty for the standard operators.
     pub(crate) domain: String,
     pub(crate) name: String,
+}
+
+impl Operator {
+    /// Whether it works on 8-bit integers, or turns numbers into them or back: the standard operators (`QuantizeLinear`,
+    /// `DequantizeLinear`, `DynamicQuantizeLinear`, `QLinearConv`, `MatMulInteger`, ...) and those that ONNX Runtime's quantiser
+    /// writes beside them.
+    fn is_quantised(&self) -> bool {
+        const ALSO: [&str; 3] = ["QGemm", "QAttention", "QEmbedLayerNormalization"];
+        let name = self.name.as_str();
+        name.contains("Quantize")
+            || name.contains("Integer")
+            || name.starts_with("QLinear")
+            || ALSO.contains(&name)
+    }
 }
 
 impl OnnxFile {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tidegate_core::{
     Caller, Environment, HeaderName, ModelName, NamedTensor, Precision, Route, SemVer, Signature, VersionId,
 };
+use tokio::sync::oneshot;
 
 use crate::load_error::LoadError;
 use crate::loads::Loads;
@@ -117,6 +118,21 @@ impl Server {
     pub async fn load(&self, spec: SlotSpec) -> Result<Arc<Slot>, LoadError> {
         let options = self.options.models.get(spec.model_name.as_str()).unwrap_or(&self.options.slot);
         self.loads.load(&self.runtime, spec, *options).await
+    }
+
+    /// Loads a slot of one session that only the caller knows: no route can name it, nobody else is given it, and it is
+    /// freed with the last `Arc` of it. For a comparison with something that is no version of its own.
+    pub async fn load_apart(&self, spec: SlotSpec) -> Result<Arc<Slot>, LoadError> {
+        let of_model = self.options.models.get(spec.model_name.as_str()).unwrap_or(&self.options.slot);
+        let options = SlotOptions { n_sessions: 1, ..*of_model };
+        let runtime = Arc::clone(&self.runtime);
+        let (sender, outcome) = oneshot::channel();
+        quiet::spawn("load-apart", move || {
+            let slot = Slot::load(&*runtime, spec, &options);
+            // Whoever asked may have gone: then it is freed here.
+            drop(sender.send(slot.map(Arc::new)));
+        });
+        outcome.await.unwrap_or_else(|_| Err(LoadError::cut_short()))
     }
 
     /// Makes a route hold from now on. Requests that were resolved before finish on the slot they have; a slot that the

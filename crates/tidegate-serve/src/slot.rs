@@ -155,6 +155,10 @@ impl Slot {
         &self.spec.number
     }
 
+    pub fn precision(&self) -> Precision {
+        self.spec.precision
+    }
+
     pub fn signature(&self) -> &Signature {
         &self.signature
     }

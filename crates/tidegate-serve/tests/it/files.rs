@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tidegate_core::Precision;
 use tidegate_serve::{LoadError, Slot, SlotOptions, describe_onnx};
 
 use crate::support::{ONE_THREAD, SMALL, fixture, runtimes, spec};
@@ -134,4 +135,17 @@ fn a_file_says_what_it_takes_and_what_computes_its_answer() {
     assert_eq!(identity.final_operator, None, "nothing computes it");
     let linear = describe_onnx(&fixture("linear.onnx")).unwrap();
     assert!(["Gemm", "Add"].contains(&linear.final_operator.as_deref().unwrap()), "{linear:?}");
+}
+
+#[test]
+fn a_file_says_in_which_precision_it_computes() {
+    let precision = |name: &str, asked| describe_onnx(&fixture(name)).unwrap().precision(asked);
+    assert_eq!(precision("classes.onnx", None), Ok(Precision::F32));
+    assert_eq!(precision("classes.onnx", Some(Precision::Bf16)), Ok(Precision::Bf16));
+    assert_eq!(precision("classes-int8.onnx", None), Ok(Precision::Int8));
+    assert_eq!(precision("classes-int8.onnx", Some(Precision::Int8)), Ok(Precision::Int8));
+    let fix = precision("classes.onnx", Some(Precision::Int8)).unwrap_err();
+    assert!(fix.contains("quantize_static"), "{fix}");
+    let fix = precision("classes-int8.onnx", Some(Precision::F32)).unwrap_err();
+    assert!(fix.contains("leave the precision out"), "{fix}");
 }
