@@ -51,7 +51,7 @@ pub use operations::raster::{
 };
 pub use operations::register::ImportRoot;
 pub use operations::sample::{Sample, SampleError, SampleMisfit, Subject, Trial, TrialError};
-pub use operations::segment::{CallerGuard, TileRunner};
+pub use operations::segment::{CallerGuard, TileRunner, infer_behind_callers};
 pub use readiness::{Phase, Readiness};
 pub use trace::TRACE_ID_HEADER;
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256Digest;
 use crate::id::{ModelId, VersionId};
 use crate::name::ModelName;
+use crate::precision::Precision;
 use crate::signature::Signature;
 use crate::time::Timestamp;
 
@@ -104,6 +105,10 @@ pub struct Version {
     /// The artifact that runs, or the first one where none can run yet. `artifacts` holds it too.
     pub primary: Artifact,
     pub artifacts: Vec<Artifact>,
+    /// In which numbers it computes: the same files at another precision are another version.
+    pub precision: Precision,
+    /// The version of the same model, by its number, that a quantised one is held against before it gets traffic.
+    pub reference: Option<semver::Version>,
     /// Read from the artifact where a runtime understands it.
     pub signature: Option<Signature>,
     /// JSON Schema of the `features` object and of the `prediction`.

@@ -158,12 +158,14 @@ impl Versions {
 async fn insert(tx: &mut Tx, model_id: &ModelId, version: &Version) -> Result<bool, StoreError> {
     const INSERT: &str = "INSERT INTO model_versions
             (version_id, model_id, version, artifact_path, checksum, artifact_size_bytes, signature, input_schema,
-             output_schema, stac_item, training_metadata, baseline, validation_sample, status, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+             output_schema, stac_item, training_metadata, baseline, validation_sample, status, created_at, precision,
+             precision_reference)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
         ON CONFLICT (model_id, version) DO NOTHING";
     let signature = version.signature.as_ref().map(to_json);
     let baseline = version.baseline.as_ref().map(to_json);
     let validation_sample = version.validation_sample.as_ref().map(to_json);
+    let reference = version.reference.as_ref().map(SemVer::to_string);
     let insert = sql("register a version", INSERT)
         .bind(version.id.as_str())
         .bind(model_id.as_str())
@@ -179,7 +181,9 @@ async fn insert(tx: &mut Tx, model_id: &ModelId, version: &Version) -> Result<bo
         .bind(baseline.as_ref())
         .bind(validation_sample.as_ref())
         .bind(version.status.as_str())
-        .bind(version.created_at);
+        .bind(version.created_at)
+        .bind(version.precision.as_str())
+        .bind(reference.as_deref());
     Ok(tx.execute(insert).await? > 0)
 }
 
@@ -225,6 +229,8 @@ fn version_of(row: &Row, artifacts: &[Row]) -> Result<Version, StoreError> {
         version: row.parsed("version")?,
         primary: primary.ok_or_else(|| row.unreadable("artifact_path", "no artifact is the primary one"))?,
         artifacts: artifacts.iter().map(artifact_of).collect::<Result<_, _>>()?,
+        precision: row.parsed("precision")?,
+        reference: row.parsed_opt("precision_reference")?,
         signature: row.json_opt("signature")?,
         input_schema: row.json("input_schema")?,
         output_schema: row.json("output_schema")?,

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_core::{Baseline, Framework, ModelType, Timestamp, VersionStatus};
+use tidegate_core::{Baseline, Framework, ModelType, Precision, Timestamp, VersionStatus};
 use tidegate_store::ArtifactError;
 use tokio_util::io::ReaderStream;
 use tracing::Instrument;
@@ -24,7 +24,7 @@ use crate::extract::{ApiJson, Principal, is_json, lend_body, media_type};
 use crate::native::versions::ArtifactInfo;
 use crate::operations::fault::Fault;
 use crate::operations::register::{
-    Declaration, Draft, ImportPlace, ImportSource, RegisterError, Registered, Registrar, Upload,
+    Declaration, Draft, ImportPlace, ImportSource, RegisterError, Registered, Registrar, Source, Upload,
     import_source,
 };
 
@@ -54,6 +54,17 @@ pub(crate) struct RegisterRequest {
     output_schema: Option<Value>,
     #[schema(value_type = Option<Object>)]
     training_metadata: Option<Value>,
+    /// `f32`, `bf16` or `int8`. As the file says where missing: `int8` for a quantised one, else `f32`.
+    #[schema(value_type = Option<String>, example = "bf16")]
+    precision: Option<Precision>,
+    /// The version that a quantised one is compared with before it gets traffic, by number; where missing, the one that
+    /// serves.
+    #[schema(example = "1.0.0")]
+    reference: Option<String>,
+    /// The number of the version whose files, schemas, baseline and validation sample this one has, to run in another
+    /// `precision`. Instead of `artifactPath` and of files.
+    #[schema(example = "1.0.0")]
+    from: Option<String>,
     /// What it is said to achieve: the standard of validation where no version serves yet.
     baseline: Option<DeclaredBaseline>,
     owner: Option<String>,
@@ -98,6 +109,8 @@ pub(crate) struct RegisterResponse {
     version: String,
     #[schema(value_type = String, example = "Registered")]
     status: VersionStatus,
+    #[schema(value_type = String, example = "f32")]
+    precision: Precision,
     /// SHA-256 of the primary artifact.
     checksum: String,
     artifact_size_bytes: u64,
@@ -137,7 +150,7 @@ pub(crate) async fn register(
             }
             _ => Err(ApiError::new(
                 ErrorCode::UnsupportedMediaType,
-                "send multipart/form-data with the files, or application/json with an `artifactPath`",
+                "send multipart/form-data with the files, or application/json with an `artifactPath` or `from`",
             )),
         }
     };
@@ -160,8 +173,16 @@ async fn register_path(
     principal: &Principal,
     mut body: RegisterRequest,
 ) -> Result<Registered, ApiError> {
+    if let Some(from) = body.from.take() {
+        if body.artifact_path.is_some() {
+            return Err(Fault::new("from", "not beside `artifactPath`; give one or the other").into());
+        }
+        return register_from(context, principal, body, &from).await;
+    }
     let path = body.artifact_path.take().ok_or_else(|| {
-        Fault::new("artifactPath", "missing; give `file:///...`, or upload the file as multipart/form-data")
+        let message = "missing; give `file:///...`, the number of a version as `from`, or upload the file as \
+                       multipart/form-data";
+        Fault::new("artifactPath", message)
     })?;
     let draft = draft(body, None, principal)?;
     let ImportSource { place, name } = import_source("artifactPath", &path, &context.settings.import_roots)?;
@@ -174,6 +195,22 @@ async fn register_path(
             Err(error.into())
         }
     }
+}
+
+/// The files of another version, in another precision.
+async fn register_from(
+    context: &Context,
+    principal: &Principal,
+    body: RegisterRequest,
+    from: &str,
+) -> Result<Registered, ApiError> {
+    let declaration = declaration(body);
+    let source = Source::find(&context.store, &declaration, from).await?;
+    let draft = Draft::new(source.complete(declaration), source.stac()?, &principal.0);
+    let draft = draft.map_err(RegisterError::Invalid)?;
+    let mut upload = Upload::begin(registrar(context), draft).await?;
+    upload.carry_over(&source);
+    Ok(upload.finish().await?)
 }
 
 async fn read(place: ImportPlace) -> Result<BoxStream<'static, io::Result<Bytes>>, ApiError> {
@@ -200,7 +237,11 @@ fn draft(
     stac: Option<crate::operations::register::StacItem>,
     principal: &Principal,
 ) -> Result<Draft, RegisterError> {
-    let declaration = Declaration {
+    Draft::new(declaration(body), stac, &principal.0).map_err(RegisterError::Invalid)
+}
+
+fn declaration(body: RegisterRequest) -> Declaration {
+    Declaration {
         name: body.name,
         description: body.description,
         framework: body.framework,
@@ -213,10 +254,11 @@ fn draft(
         baseline: body
             .baseline
             .map(|baseline| Baseline { accuracy: baseline.accuracy, latency_ms: baseline.latency_ms }),
+        precision: body.precision,
+        reference: body.reference,
         owner: body.owner,
         tags: body.tags,
-    };
-    Draft::new(declaration, stac, &principal.0).map_err(RegisterError::Invalid)
+    }
 }
 
 fn registrar(context: &Context) -> Registrar<'_> {
@@ -240,6 +282,7 @@ impl From<Registered> for RegisterResponse {
             name: model.name.to_string(),
             version: version.version.to_string(),
             status: version.status,
+            precision: version.precision,
             checksum: version.primary.sha256.to_string(),
             artifact_size_bytes: version.primary.size_bytes,
             artifacts: version.artifacts.iter().map(ArtifactInfo::from).collect(),

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::{
-    Artifact, ArtifactFormat, Baseline, SemVer, Timestamp, ValidationSample, Version, VersionId,
+    Artifact, ArtifactFormat, Baseline, Precision, SemVer, Timestamp, ValidationSample, Version, VersionId,
     VersionStatus,
 };
 use utoipa::ToSchema;
@@ -48,6 +48,9 @@ pub(crate) struct VersionSummary {
     version: String,
     #[schema(value_type = String, example = "Registered")]
     status: VersionStatus,
+    /// In which numbers it computes.
+    #[schema(value_type = String, example = "f32")]
+    precision: Precision,
     /// SHA-256 of the primary artifact.
     checksum: String,
     artifact_size_bytes: u64,
@@ -63,6 +66,7 @@ impl From<&Version> for VersionSummary {
             version_id: version.id.to_string(),
             version: version.version.to_string(),
             status: version.status,
+            precision: version.precision,
             checksum: version.primary.sha256.to_string(),
             artifact_size_bytes: version.primary.size_bytes,
             format: version.primary.format,
@@ -85,6 +89,9 @@ pub(crate) struct VersionDetail {
     model_id: String,
     name: String,
     artifacts: Vec<ArtifactInfo>,
+    /// The version that a quantised one is compared with before it gets traffic.
+    #[schema(example = "1.0.0")]
+    reference: Option<String>,
     /// Input and output tensors, read from the artifact; null where it cannot run yet.
     #[schema(value_type = Option<Object>)]
     signature: Option<Value>,
@@ -134,6 +141,7 @@ pub(crate) async fn get(
         model_id: model.id.to_string(),
         name: model.name.to_string(),
         artifacts: version.artifacts.iter().map(ArtifactInfo::from).collect(),
+        reference: version.reference.map(|reference| reference.to_string()),
         signature: version.signature.and_then(|signature| serde_json::to_value(signature).ok()),
         input_schema: version.input_schema,
         output_schema: version.output_schema,

@@ -3,6 +3,7 @@
 //!
 //! Start reading at [`Upload`].
 
+mod carry;
 mod convert;
 mod draft;
 pub(crate) mod file_name;
@@ -11,6 +12,7 @@ mod sample;
 mod schema;
 mod stac;
 
+pub(crate) use carry::Source;
 pub(crate) use draft::{Declaration, Draft, parse_number};
 pub use import::ImportRoot;
 pub(crate) use import::{ImportPlace, ImportSource, import_source};
@@ -23,8 +25,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::Stream;
 use tidegate_core::{
-    Artifact, ArtifactFormat, Clock, IdSource, Model, ModelName, SemVer, Sha256Digest, Signature, Timestamp,
-    Version, VersionId, VersionStatus,
+    Artifact, ArtifactFormat, Clock, IdSource, Model, ModelName, Precision, SemVer, Sha256Digest, Signature,
+    Timestamp, Version, VersionId, VersionStatus,
 };
 use tidegate_serve::{LoadError, OnnxDescription, Server, describe_onnx};
 use tidegate_store::{ArtifactError, ArtifactStore, PutError, Store, StoreError};
@@ -87,6 +89,8 @@ pub(crate) struct Upload<'a> {
     artifacts: Vec<Artifact>,
     /// Names of those that are the validation sample.
     sample_files: Vec<String>,
+    /// The version whose files it has.
+    carried_from: Option<SemVer>,
 }
 
 /// What was registered.
@@ -107,9 +111,16 @@ impl<'a> Upload<'a> {
             let (model, version) = (draft.name, draft.number);
             return Err(RegisterError::Duplicate { model, version, version_id: Some(version_id) });
         }
+        if let Some(reference) = &draft.reference
+            && existing(registrar.store, &draft.name, reference).await?.is_none()
+        {
+            let message =
+                format!("model `{}` has no version {reference}; register that one first", draft.name);
+            return Err(Fault::new("reference", message).into());
+        }
         let version_id = registrar.ids.next(registrar.clock.now());
         let sample_files = draft.stac.as_ref().map(StacItem::sample_files).unwrap_or_default();
-        Ok(Self { registrar, draft, version_id, artifacts: Vec::new(), sample_files })
+        Ok(Self { registrar, draft, version_id, artifacts: Vec::new(), sample_files, carried_from: None })
     }
 
     /// Streams one artifact into the store, hashing as it goes.
@@ -177,9 +188,17 @@ impl<'a> Upload<'a> {
         self.verify(self.primary()?)?;
         let mut notes: Vec<String> = self.convert().await?.into_iter().collect();
         let primary = self.primary()?;
-        let signature = self.inspect(primary).await?;
+        notes.extend(
+            self.carried_from
+                .as_ref()
+                .map(|from| format!("its files are those of {from}, which are kept once")),
+        );
+        let inspected = self.inspect(primary).await?;
+        let precision = self.precision(primary, inspected.as_ref().map(|(_, described)| described))?;
+        notes.extend(self.note_of(precision));
         let now = self.registrar.clock.now();
-        let (model, mut version) = self.records(primary, signature, now);
+        let signature = inspected.map(|(signature, _)| signature);
+        let (model, mut version) = self.records(primary, signature, precision, now);
         version.validation_sample = self.read_sample(&version).await?;
         notes.extend(version.validation_sample.as_ref().map(|sample| {
             format!("the validation sample holds {}: every deployment is tested on it", sample.holds)
@@ -218,25 +237,27 @@ impl<'a> Upload<'a> {
         if faults.is_empty() { Ok(()) } else { Err(RegisterError::Unprocessable(faults)) }
     }
 
-    /// The signature of a primary artifact that can run; `None` for formats that are only kept.
-    async fn inspect(&self, primary: &Artifact) -> Result<Option<Signature>, RegisterError> {
+    /// What is to be known of a primary artifact that can run; `None` for formats that are only kept.
+    async fn inspect(
+        &self,
+        primary: &Artifact,
+    ) -> Result<Option<(Signature, OnnxDescription)>, RegisterError> {
         if !primary.format.is_runnable() {
             return Ok(None);
         }
         let Registrar { artifacts, cache_dir, server, .. } = self.registrar;
         let path = artifacts.local_path(&primary.path, &primary.sha256, cache_dir).await?;
         let server = Arc::clone(server);
-        let has_item = self.draft.stac.is_some();
         let inspect = move || -> Result<_, LoadError> {
             let signature = server.inspect(&path)?;
-            Ok((signature, has_item.then(|| describe_onnx(&path)).transpose()?))
+            Ok((signature, describe_onnx(&path)?))
         };
         let inspected = tokio::task::spawn_blocking(inspect).await;
         let name = &primary.name;
         match inspected {
             Ok(Ok((signature, described))) => {
-                self.check_item(described.as_ref())?;
-                Ok(Some(signature))
+                self.check_item(&described)?;
+                Ok(Some((signature, described)))
             }
             Ok(Err(fault)) => {
                 let message = format!("`{name}` does not load: {fault}");
@@ -247,15 +268,69 @@ impl<'a> Upload<'a> {
     }
 
     /// What the item says of the model, the model is.
-    fn check_item(&self, described: Option<&OnnxDescription>) -> Result<(), RegisterError> {
-        let (Some(stac), Some(described)) = (&self.draft.stac, described) else { return Ok(()) };
+    fn check_item(&self, described: &OnnxDescription) -> Result<(), RegisterError> {
+        let Some(stac) = &self.draft.stac else { return Ok(()) };
         let faults = contradictions(&stac.item, described, "artifact");
         let faults: Vec<_> =
             faults.into_iter().map(|fault| Fault::new(fault.pointer, fault.message)).collect();
         if faults.is_empty() { Ok(()) } else { Err(RegisterError::Unprocessable(faults)) }
     }
 
-    fn records(&self, primary: &Artifact, signature: Option<Signature>, now: Timestamp) -> (Model, Version) {
+    /// In which precision it will run, `described` being what its primary artifact says of itself, where it can run.
+    fn precision(
+        &self,
+        primary: &Artifact,
+        described: Option<&OnnxDescription>,
+    ) -> Result<Precision, RegisterError> {
+        let refused = |field: &str, message: String| {
+            Err(RegisterError::Unprocessable(vec![Fault::new(field, message)]))
+        };
+        let asked = self.draft.precision;
+        let precision = match (described, asked) {
+            (Some(described), _) => match described.precision(asked) {
+                Ok(precision) => precision,
+                Err(fault) => return refused("precision", format!("`{}`: {fault}", primary.name)),
+            },
+            (None, None | Some(Precision::F32)) => Precision::F32,
+            (None, Some(asked)) => {
+                let message =
+                    format!("`{}` cannot run, so not in {asked} either; leave it out", primary.name);
+                return refused("precision", message);
+            }
+        };
+        if self.draft.reference.is_some() && precision != Precision::Int8 {
+            let message = format!(
+                "only a quantised version is held against another one; this one is {precision}: leave it out"
+            );
+            return refused("reference", message);
+        }
+        Ok(precision)
+    }
+
+    fn note_of(&self, precision: Precision) -> Option<String> {
+        match (precision, &self.draft.reference) {
+            (Precision::F32, _) => None,
+            (Precision::Bf16, _) => {
+                Some("computes in bf16: every deployment compares it with the same file in f32".to_owned())
+            }
+            (Precision::Int8, Some(reference)) => {
+                Some(format!("computes in int8: every deployment compares it with {reference}"))
+            }
+            (Precision::Int8, None) => Some(
+                "computes in int8: a deployment compares it with the version that serves; name the one that it was \
+                 quantised from as `reference` to have it compared with that"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn records(
+        &self,
+        primary: &Artifact,
+        signature: Option<Signature>,
+        precision: Precision,
+        now: Timestamp,
+    ) -> (Model, Version) {
         let draft = &self.draft;
         let model = Model {
             id: self.registrar.ids.next(now),
@@ -278,6 +353,8 @@ impl<'a> Upload<'a> {
             version: draft.number.clone(),
             primary: primary.clone(),
             artifacts: self.artifacts.clone(),
+            precision,
+            reference: draft.reference.clone(),
             signature,
             input_schema: draft.input_schema.clone().unwrap_or(derived_input),
             output_schema: draft.output_schema.clone().unwrap_or(derived_output),

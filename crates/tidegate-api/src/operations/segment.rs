@@ -2,7 +2,7 @@
 
 mod runner;
 
-pub(crate) use runner::infer_behind_callers;
+pub use runner::infer_behind_callers;
 pub use runner::{CallerGuard, TileRunner};
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ mod jobs;
 mod ndjson;
 mod oip;
 mod openapi;
+mod precision;
 mod registry;
 mod replicas;
 mod respond_async;

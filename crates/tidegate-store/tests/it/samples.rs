@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::json;
 use tidegate_core::{
     Arm, Artifact, ArtifactFormat, Baseline, DType, DeploymentId, DeploymentStatus, Dim, Environment,
-    Framework, Model, ModelId, ModelName, ModelType, Route, Sha256Digest, Signature, StickyBy, StrategyKind,
-    TensorSpec, Timestamp, ValidationSample, Version, VersionId, VersionStatus,
+    Framework, Model, ModelId, ModelName, ModelType, Precision, Route, Sha256Digest, Signature, StickyBy,
+    StrategyKind, TensorSpec, Timestamp, ValidationSample, Version, VersionId, VersionStatus,
 };
 use tidegate_store::{DeploymentRecord, NewEvent, Store, Transition};
 
@@ -58,6 +58,8 @@ pub fn version(model: &Model, number: &str) -> Version {
         version: number.parse().unwrap(),
         artifacts: vec![artifact("item.stac.json", ArtifactFormat::StacItem), primary.clone()],
         primary,
+        precision: Precision::Int8,
+        reference: Some("0.9.0-rc.1+build.5".parse().unwrap()),
         signature: Some(Signature { inputs: vec![tensor("x")], outputs: vec![tensor("y")] }),
         input_schema: json!({"type": "object", "z": 1, "a": {"minimum": 0.1}}),
         output_schema: json!(true),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
+use tidegate_core::Precision;
 
 use super::{ServerFlag, say};
 use crate::client::Client;
@@ -18,6 +19,7 @@ Examples:
   tidegate model register --stac stac_item.json
   tidegate model register fraud.onnx --name fraud-detection --version 2.0.0 --type Classification
   tidegate model register fraud.onnx --name fraud-detection --version 2.1.0 --validation-sample rows.jsonl
+  tidegate model register --name fraud-detection --from 2.0.0 --version 2.2.0 --precision bf16
   tidegate model register --stac stac_item.json --validation-sample val.tif --validation-sample val-mask.tif")]
     Register(RegisterArgs),
     /// List models
@@ -47,6 +49,15 @@ pub struct RegisterArgs {
     /// What it does: Classification, Regression, ComputerVision, ...
     #[arg(long = "type", value_name = "TYPE")]
     model_type: Option<String>,
+    /// Compute in f32, bf16 or int8 (a quantised file) [default: as the file says]
+    #[arg(long)]
+    precision: Option<Precision>,
+    /// Instead of files: those of this version of the model, with its schemas, baseline and validation sample
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["files", "stac", "validation_sample"], requires = "name")]
+    from: Option<String>,
+    /// The version that a quantised file was made from: a deployment compares the two
+    #[arg(long, value_name = "VERSION")]
+    reference: Option<String>,
     #[arg(long)]
     description: Option<String>,
     #[arg(long)]
@@ -107,12 +118,18 @@ async fn register(args: &RegisterArgs) -> anyhow::Result<()> {
     if let Some(item) = &args.stac {
         files.extend(item_files(item)?);
     }
-    if files.is_empty() {
-        bail!("name the model's files, or a STAC item with --stac");
+    if files.is_empty() && args.from.is_none() {
+        bail!(
+            "name the model's files, a STAC item with --stac, or with --from the version whose files it has"
+        );
     }
     let client = args.server.client()?;
-    let registered =
-        client.register(&metadata(args), args.stac.as_deref(), &files, &args.validation_sample).await?;
+    let registered = match args.from {
+        Some(_) => client.post("/api/v1/models", &metadata(args)).await?,
+        None => {
+            client.register(&metadata(args), args.stac.as_deref(), &files, &args.validation_sample).await?
+        }
+    };
     let text = |key: &str| registered[key].as_str().unwrap_or_default().to_owned();
     say(format!("registered {} {} ({})", text("name"), text("version"), text("versionId")));
     for artifact in registered["artifacts"].as_array().into_iter().flatten() {
@@ -147,6 +164,8 @@ fn metadata(args: &RegisterArgs) -> Value {
         ("type", &args.model_type),
         ("description", &args.description),
         ("owner", &args.owner),
+        ("from", &args.from),
+        ("reference", &args.reference),
     ];
     let mut metadata = Map::new();
     for (key, value) in fields {
@@ -154,8 +173,11 @@ fn metadata(args: &RegisterArgs) -> Value {
             metadata.insert(key.to_owned(), json!(value));
         }
     }
+    if let Some(precision) = args.precision {
+        metadata.insert("precision".to_owned(), json!(precision));
+    }
     // Without an item, the file itself says what it was made with.
-    if args.stac.is_none() && args.framework.is_none() {
+    if args.stac.is_none() && args.from.is_none() && args.framework.is_none() {
         metadata.insert("framework".to_owned(), json!(guess_framework(&args.files)));
     }
     let baseline = [("accuracy", args.baseline_accuracy), ("latencyMs", args.baseline_latency_ms)];

@@ -84,6 +84,10 @@ async fn receive<'a>(
 
 async fn read_metadata(field: Field<'_>) -> Result<RegisterRequest, ApiError> {
     let metadata: RegisterRequest = json_part("metadata", &read_text("metadata", field).await?)?;
+    if metadata.from.is_some() {
+        let message = "not beside uploaded files; send the registration as application/json, without files";
+        return Err(Fault::new("from", message).into());
+    }
     match metadata.artifact_path {
         None => Ok(metadata),
         Some(_) => Err(Fault::new("artifactPath", "not beside uploaded files; send one or the other").into()),

@@ -1,7 +1,9 @@
 //! What a registration says, checked as far as it can be before any file has come.
 
 use serde_json::Value;
-use tidegate_core::{ArtifactFormat, Baseline, Framework, ModelName, ModelType, SemVer, Sha256Digest};
+use tidegate_core::{
+    ArtifactFormat, Baseline, Framework, ModelName, ModelType, Precision, SemVer, Sha256Digest,
+};
 
 use super::schema;
 use super::stac::StacItem;
@@ -20,6 +22,8 @@ pub(crate) struct Declaration {
     pub output_schema: Option<Value>,
     pub training_metadata: Option<Value>,
     pub baseline: Option<Baseline>,
+    pub precision: Option<Precision>,
+    pub reference: Option<String>,
     pub owner: Option<String>,
     pub tags: Vec<String>,
 }
@@ -39,6 +43,10 @@ pub(crate) struct Draft {
     pub output_schema: Option<Value>,
     pub training_metadata: Option<Value>,
     pub baseline: Option<Baseline>,
+    /// `None`: as the file says.
+    pub precision: Option<Precision>,
+    /// The version that a quantised one is held against.
+    pub reference: Option<SemVer>,
     pub stac: Option<StacItem>,
 }
 
@@ -63,9 +71,11 @@ impl Draft {
         let checksum = declaration.checksum.map(|text| {
             Sha256Digest::parse(&text).map_err(|error| Fault::new("checksum", error.to_string()))
         });
+        let reference = declaration.reference.map(|text| parse_number("reference", &text));
         let input_schema = declaration.input_schema.map(|schema| schema::given("inputSchema", schema));
         let output_schema = declaration.output_schema.map(|schema| schema::given("outputSchema", schema));
         let checksum = checksum.and_then(|result| keep(result, &mut faults));
+        let reference = reference.and_then(|result| keep(result, &mut faults));
         let input_schema = input_schema.and_then(|result| keep(result, &mut faults));
         let output_schema = output_schema.and_then(|result| keep(result, &mut faults));
         let framework = declaration.framework.or_else(|| item.and_then(framework_of_item));
@@ -99,6 +109,8 @@ impl Draft {
                 output_schema,
                 training_metadata,
                 baseline: declaration.baseline,
+                precision: declaration.precision,
+                reference,
                 stac,
             }),
             _ => Err(faults),

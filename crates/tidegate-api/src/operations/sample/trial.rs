@@ -18,8 +18,9 @@ use crate::operations::fault::listed;
 use crate::operations::prediction::Prediction;
 use crate::operations::segment::{TileRunner, infer_behind_callers};
 
-/// Inputs that are kept to be timed: enough that no single one decides, and of images no more than fits a small machine.
-const MAX_KEPT: usize = 64;
+/// Inputs that are kept, to be timed and to compare precisions on: enough that no single one decides, and of images no more
+/// than fits a small machine.
+const MAX_KEPT: usize = 1024;
 const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// A loaded version that a sample is run on.
@@ -137,6 +138,11 @@ impl Trial {
 
     pub fn n_cases(&self) -> usize {
         self.sample.n_cases()
+    }
+
+    /// Inputs of the cases that have run, the first of them.
+    pub fn inputs(&self) -> &[Vec<NamedTensor>] {
+        &self.kept
     }
 
     /// How long the model takes for one of the inputs that have run, another one each `turn`.

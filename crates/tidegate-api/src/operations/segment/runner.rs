@@ -102,7 +102,7 @@ const PATIENCE_RUNS: u32 = 10;
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs when no caller's request could, or after some patience as one of them; waits while the server is overloaded.
-pub(crate) async fn infer_behind_callers(
+pub async fn infer_behind_callers(
     server: &Server,
     slot: &Arc<Slot>,
     inputs: &[NamedTensor],

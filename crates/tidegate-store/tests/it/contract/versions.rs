@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tidegate_core::{Model, ModelId, Version, VersionId};
+use tidegate_core::{Model, ModelId, Precision, Version, VersionId};
 use tidegate_store::{ModelFilter, Page, RegisterError};
 
 use crate::bench::Bench;
@@ -14,6 +14,8 @@ pub async fn reads_back_what_was_registered(bench: Arc<Bench>) {
     let bare = Version {
         primary: full.primary.clone(),
         artifacts: vec![full.primary.clone()],
+        precision: Precision::Bf16,
+        reference: None,
         signature: None,
         stac_item: None,
         training_metadata: Some(serde_json::json!({"epochs": 3, "lr": 1e-4})),

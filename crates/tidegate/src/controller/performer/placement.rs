@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_core::{Arm, Environment, ModelId, ModelName, Precision, ReplicaId, Route, VersionId};
+use tidegate_core::{Arm, Environment, ModelId, ModelName, ReplicaId, Route, VersionId};
 use tidegate_serve::{LoadError, Server, Slot, SlotSpec};
 use tidegate_store::{
     AppliedRoute, ArtifactError, ArtifactStore, Change, LoadState, ReplicaReport, Store, StoreError,
@@ -124,7 +124,7 @@ impl Placement {
             model_name: model.name,
             number: version.version,
             path,
-            precision: Precision::F32,
+            precision: version.precision,
         };
         let slot = self.server.load(spec).await?;
         self.news.notify_one();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidegate_api::{CreateDeploymentError, DeploymentCommand, DeploymentControl, NewDeployment};
 use tidegate_core::{
     Artifact, ArtifactFormat, DeploymentId, DeploymentStatus, Framework, IdSource, Model, ModelName,
-    ModelType, SemVer, Sha256Digest, StrategyKind, Timestamp, Version, VersionId, VersionStatus,
+    ModelType, Precision, SemVer, Sha256Digest, StrategyKind, Timestamp, Version, VersionId, VersionStatus,
 };
 use tidegate_delivery::{Phase, StrategyConfig};
 use tidegate_store::DeploymentRecord;
@@ -447,6 +447,8 @@ fn version(number: usize) -> Version {
         version: SemVer::new(number as u64, 0, 0),
         primary: artifact.clone(),
         artifacts: vec![artifact],
+        precision: Precision::F32,
+        reference: None,
         signature: None,
         input_schema: Value::Null,
         output_schema: Value::Null,
