@@ -14,7 +14,7 @@ use tidegate_geo::scene::{
 use tidegate_geo::{
     ImageLimits, ModelItem, OutputFile, Progress, Provenance, RunFault, SegmentOptions, Segmentation,
 };
-use tidegate_serve::{Slot, SlotSpec};
+use tidegate_serve::{Slot, SlotSpec, describe_onnx};
 
 use crate::config::Config;
 use crate::scenes;
@@ -30,6 +30,7 @@ pub struct LocalPrediction {
 pub async fn predict(
     config: &Config,
     (item_path, item): (&Path, &ModelItem),
+    precision: Option<Precision>,
     image_path: &Path,
     options: &SegmentOptions,
     clock: &dyn Clock,
@@ -40,7 +41,7 @@ pub async fn predict(
     let limits =
         ImageLimits { max_pixels: config.server.max_image_megapixels * 1_000_000, ..ImageLimits::default() };
     let image = tidegate_geo::decode(&bytes, &limits)?;
-    let model = LocalModel::load(config, item, item_path).await?;
+    let model = LocalModel::load(config, (item_path, item), precision).await?;
     let mut run = |tensor| model.run(tensor);
     let segmentation = tidegate_geo::segment(&image, item, options, &mut run, &mut progress)?;
     let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
@@ -69,6 +70,8 @@ pub struct SceneRequest<'a> {
     pub area: Option<&'a str>,
     pub folder: &'a Path,
     pub begin: Begin,
+    /// As the file says where missing.
+    pub precision: Option<Precision>,
 }
 
 /// Verifies and loads the item's ONNX asset, runs it over the scene and writes the files. `stop` ends it early.
@@ -80,7 +83,7 @@ pub async fn predict_scene(
     mut listen: impl FnMut(SceneStep) + Send,
 ) -> anyhow::Result<(SceneReport, String)> {
     let SceneRequest { item, scene, options, folder, .. } = *request;
-    let model = LocalModel::load(config, item, request.item_path).await?;
+    let model = LocalModel::load(config, (request.item_path, item), request.precision).await?;
     let info = scene.raster.info();
     let area = request.area.map(|text| AreaOfInterest::of_geojson(text, info)).transpose()?;
     let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
@@ -119,18 +122,29 @@ struct LocalModel {
 }
 
 impl LocalModel {
-    async fn load(config: &Config, item: &ModelItem, item_path: &Path) -> anyhow::Result<Self> {
+    async fn load(
+        config: &Config,
+        (item_path, item): (&Path, &ModelItem),
+        precision: Option<Precision>,
+    ) -> anyhow::Result<Self> {
         let (artifact, artifact_sha256) = runnable_asset(item, item_path)?;
+        let precision = describe_onnx(&artifact)?.precision(precision);
+        let precision =
+            precision.map_err(|fault| anyhow!("--precision: `{}`: {fault}", artifact.display()))?;
         let server = crate::app::open_server(config)?;
         let spec = SlotSpec {
             version_id: VersionId::new("local"),
             model_name: ModelName::parse(&item.name).unwrap_or_else(|_| local_name()),
             number: item.version.clone().unwrap_or(SemVer::new(0, 0, 0)),
             path: artifact,
-            precision: Precision::F32,
+            precision,
         };
         let slot = server.load(spec).await?;
-        let runtime = (server.runtime().name.to_string(), server.runtime().version.to_string());
+        let mut version = server.runtime().version.to_string();
+        if precision == Precision::Bf16 {
+            version.push_str(", bf16");
+        }
+        let runtime = (server.runtime().name.to_string(), version);
         Ok(Self { input_name: single_input(&slot)?, slot, artifact_sha256, runtime })
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressStyle;
+use tidegate_core::Precision;
 use tidegate_geo::scene::{Begin, SceneOptions, SceneReport, SceneSeconds, SceneStep};
 use tidegate_geo::{ImageLimits, ModelItem, OutputFile, Placement, SegmentOptions, Segmentation};
 
@@ -52,6 +53,9 @@ pub struct PredictArgs {
     /// A loaded version of the model instead of the one that serves
     #[arg(long, requires = "model")]
     version: Option<String>,
+    /// Compute in f32 or bf16 [default: as the file says]
+    #[arg(long, requires = "stac")]
+    precision: Option<Precision>,
     /// Where the files go
     #[arg(long, short, value_name = "FOLDER", default_value = "tidegate-output")]
     output_dir: PathBuf,
@@ -122,7 +126,8 @@ async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow
         bar.set_position(progress.done as u64);
     };
     let model = (item, &model);
-    let prediction = local::predict(config, model, &args.image, &options, &SystemClock, progress).await?;
+    let prediction =
+        local::predict(config, model, args.precision, &args.image, &options, &SystemClock, progress).await?;
     bar.finish_and_clear();
     write(&args.output_dir, &prediction.files)?;
     say(format!("{} on {}", describe(&prediction.segmentation), prediction.runtime));
@@ -152,6 +157,7 @@ async fn run_scene(
         area: area.as_deref(),
         folder: &args.output_dir,
         begin: args.scene.begin(),
+        precision: args.precision,
     };
     let bar = progress_bar(0, TILES);
     let mut resumed_at = None;

@@ -32,6 +32,17 @@ fn predict_needs_no_server() {
 
 /// Twice: the second run finds everything there and says so.
 #[test]
+fn a_precision_that_the_file_does_not_have_is_refused_without_a_server() {
+    let installation = Installation::new();
+    let example = repository().join("examples/refugee-camp");
+    let mut command = installation.command();
+    command.arg("predict").arg(example.join("sample-scene.tif"));
+    command.arg("--stac").arg(example.join("stac_item.json")).args(["--precision", "int8"]);
+    let (success, _, errors) = run(command);
+    assert!(!success && errors.contains("--precision: ") && errors.contains("not quantised"), "{errors}");
+}
+
+#[test]
 fn the_demo_tells_the_whole_story_and_can_be_repeated() {
     let installation = Installation::new();
     for said in ["Registered refugee-camp-detector 1.0.0", "is registered already"] {
