@@ -1,8 +1,12 @@
-//! The gates that need a comparison: accuracy and latency on a version's validation sample.
+//! The gates that need a comparison: accuracy and latency on a version's validation sample, and what another precision
+//! changes.
 //!
 //! Pure: whoever measures hands in numbers. What a number is compared with is a [`Standard`], best first: the running
 //! version, measured on the same sample in the same minutes; what was declared at registration; nothing, and then the
 //! number is reported, not judged.
+
+use tidegate_core::Precision;
+use tidegate_core::prediction::Deviation;
 
 use crate::report::{Check, Measured};
 
@@ -13,11 +17,20 @@ pub struct GateLimits {
     pub max_latency_ratio: f64,
     /// Factor on the accuracy.
     pub min_accuracy_ratio: f64,
+    /// Share of the decisions that another precision may change.
+    pub max_changed_decisions: f64,
+    /// How far another precision may move numbers: the root mean square of the errors, by that of the numbers.
+    pub max_relative_rms: f64,
 }
 
 impl Default for GateLimits {
     fn default() -> Self {
-        Self { max_latency_ratio: 1.2, min_accuracy_ratio: 0.95 }
+        Self {
+            max_latency_ratio: 1.2,
+            min_accuracy_ratio: 0.95,
+            max_changed_decisions: 0.01,
+            max_relative_rms: 0.05,
+        }
     }
 }
 
@@ -78,6 +91,69 @@ pub fn judge_accuracy(
     Check::new(CHECK_ACCURACY, if passes { Ok(comparison) } else { Err(comparison) }).with_measured(measured)
 }
 
+/// What a version in another precision is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Original {
+    /// The same file in 32-bit floats.
+    SameFile,
+    /// A version that its registration names, or the one that serves, by its number.
+    Version { number: String },
+}
+
+/// The gate on precision: `precision` is that of the version, `on` says what both ran on. Both limits must hold, for every
+/// output.
+pub fn judge_precision(
+    precision: Precision,
+    deviation: &Deviation,
+    original: &Original,
+    limits: GateLimits,
+    on: &str,
+) -> Check {
+    let original = match original {
+        Original::SameFile => "the same file in f32".to_owned(),
+        Original::Version { number } => number.clone(),
+    };
+    let mut said = Vec::new();
+    let mut rated = Vec::new();
+    if let Some((name, output, share)) = deviation.most_changed() {
+        let (limit, n) = (limits.max_changed_decisions, output.n_decisions);
+        let decisions = if n == 1 { "decision" } else { "decisions" };
+        said.push(format!(
+            "{} of {n} {decisions} of `{name}` changed ({:.2} % of at most {:.2} %)",
+            output.n_changed,
+            share * 100.0,
+            limit * 100.0
+        ));
+        rated.push((share, limit, "changed decisions"));
+    }
+    if let Some((name, _, error)) = deviation.farthest() {
+        let limit = limits.max_relative_rms;
+        said.push(format!("relative RMS error of `{name}` {error:.4} of at most {limit:.4}"));
+        rated.push((error, limit, "relative RMS error"));
+    }
+    said.extend(deviation.fault.clone());
+    if said.is_empty() {
+        said.push("it gives nothing that could be compared".to_owned());
+    }
+    let detail = format!("{precision} against {original}, on {on}: {}", said.join("; "));
+    // The sums of squares may err in the last digit.
+    let is_within = |(value, limit, _): &(f64, f64, _)| *value <= limit + 1e-12;
+    let passes = deviation.fault.is_none() && !rated.is_empty() && rated.iter().all(is_within);
+    let check = Check::new(CHECK_PRECISION, if passes { Ok(detail) } else { Err(detail) });
+    // The number that is nearest to its limit, or farthest beyond.
+    let use_of = |(value, limit, _): &(f64, f64, _)| value / f64::max(*limit, 1e-12);
+    match rated.iter().max_by(|a, b| use_of(a).total_cmp(&use_of(b))) {
+        Some((value, limit, unit)) => check.with_measured(Measured {
+            value: *value,
+            unit: (*unit).to_owned(),
+            limit: Some(*limit),
+            baseline: None,
+        }),
+        None => check,
+    }
+}
+
+pub const CHECK_PRECISION: &str = "precision";
 const CHECK_ACCURACY: &str = "accuracy";
 const CHECK_LATENCY: &str = "latency";
 
@@ -246,6 +322,51 @@ mod tests {
             "median 2.00 ms, against 50.0 us declared at registration: at most 150.0 us is allowed, 20 of 20 runs took \
              longer"
         );
+    }
+
+    #[test]
+    fn another_precision_is_held_to_both_limits() {
+        use tidegate_core::prediction::OutputDeviation;
+        let of = |n_changed, error_squares: f64| {
+            let output = OutputDeviation {
+                n_decisions: 1000,
+                n_changed,
+                n_numbers: 100,
+                squares: 100.0,
+                error_squares,
+            };
+            Deviation { n_answers: 100, outputs: [("y".to_owned(), output)].into(), fault: None }
+        };
+        let judge = |deviation: &Deviation| {
+            let (original, limits) = (Original::SameFile, GateLimits::default());
+            judge_precision(Precision::Bf16, deviation, &original, limits, "100 probes")
+        };
+        let cases = [
+            (0, 0.0, true, "relative RMS error"),
+            (10, 0.0, true, "changed decisions"),
+            (11, 0.0, false, "changed decisions"),
+            (0, 0.25, true, "relative RMS error"),
+            (9, 0.26, false, "relative RMS error"),
+        ];
+        for (n_changed, error_squares, passes, unit) in cases {
+            let check = judge(&of(n_changed, error_squares));
+            assert_eq!((check.passed, check.is_vital), (passes, false), "{}", check.detail);
+            assert_eq!(check.measured.unwrap().unit, unit);
+        }
+        let check = judge(&of(12, 0.04));
+        assert_eq!(
+            check.detail,
+            "bf16 against the same file in f32, on 100 probes: 12 of 1000 decisions of `y` changed (1.20 % of at most \
+             1.00 %); relative RMS error of `y` 0.0200 of at most 0.0500"
+        );
+        let broken = Deviation { fault: Some("output `y`: NaN instead of 1".to_owned()), ..of(0, 0.0) };
+        let check = judge(&broken);
+        assert!(
+            !check.passed && check.detail.ends_with("; output `y`: NaN instead of 1"),
+            "{}",
+            check.detail
+        );
+        assert!(!judge(&Deviation::default()).passed, "nothing shown is nothing proved");
     }
 
     fn race(n: usize, pair: impl Fn(usize) -> (f64, f64)) -> LatencyRace {

@@ -18,7 +18,10 @@ pub use analysis::{
     Verdict, analyse, compare_ab, compare_shadow,
 };
 pub use config::{ConfigFault, StrategyConfig};
-pub use gates::{GateLimits, LatencyRace, Score, Standard, Standing, judge_accuracy};
+pub use gates::{
+    CHECK_PRECISION, GateLimits, LatencyRace, Original, Score, Standard, Standing, judge_accuracy,
+    judge_precision,
+};
 pub use report::{Check, Measured, Override, ValidationReport};
 pub use rollout::{
     Command, EVENT_KINDS, Effect, Event, EventKind, Look, Outcome, Outlook, Phase, Plan, ReplicaHealth,

@@ -12,7 +12,7 @@ pub struct ValidationReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
-    /// `artifact`, `size`, `load`, `memory`, `schema`, `probe`, `sample`, `accuracy`, `latency`, ...
+    /// `artifact`, `size`, `load`, `memory`, `schema`, `probe`, `sample`, `accuracy`, `latency`, `precision`, ...
     pub name: String,
     pub passed: bool,
     /// What was seen and what it was compared with, and what to do where it failed.

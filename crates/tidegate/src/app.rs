@@ -265,6 +265,8 @@ fn limits(config: &Config) -> Limits {
         gates: GateLimits {
             max_latency_ratio: validation.max_latency_ratio,
             min_accuracy_ratio: validation.min_accuracy_ratio,
+            max_changed_decisions: validation.max_changed_decisions,
+            max_relative_rms: validation.max_relative_rms,
         },
         max_duration: Duration::from_secs(validation.max_duration_s),
         max_image_pixels: config.server.max_image_megapixels * 1_000_000,

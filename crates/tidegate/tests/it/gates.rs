@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_geo::ImageLimits;
 
 use crate::lifecycle::{MODEL, answered_version, register_versions};
-use crate::support::{Answer, Api, Installation, fixture, shared_data};
+use crate::support::{Answer, Api, Installation, fixture, run, shared_data};
 
 /// Registers a version with more parts than a model file.
 async fn register(api: &Api, metadata: &Value, files: &[(&str, &str, Vec<u8>)]) -> Answer {
@@ -242,4 +242,117 @@ async fn ruined_weights_are_caught_before_they_meet_a_caller() {
     let detail = accuracy["detail"].as_str().unwrap();
     assert!(detail.starts_with("IoU 0.0") && detail.contains("of 1.1.0, which serves"), "{detail}");
     assert_eq!(check(&ruined, "sample")["detail"], "1 image; the sample is that of 1.0.0");
+}
+
+async fn register_quantised(api: &Api, version: &str, file: &str, more: &Value) -> Value {
+    let mut metadata =
+        json!({"name": "classes", "version": version, "framework": "ONNX", "type": "Classification"});
+    metadata.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    register(api, &metadata, &[("artifact", "model.onnx", fixture(file))]).await.expect(201)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quantised_version_is_held_against_what_it_was_made_from() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let api = &server.api;
+    register_quantised(api, "1.0.0", "classes.onnx", &json!({})).await;
+    validated(api, &request("classes", "1.0.0")).await;
+
+    // Against what serves, where no reference is named.
+    register_quantised(api, "1.1.0-coarse", "classes-int8-coarse.onnx", &json!({})).await;
+    let refused = validated(api, &request("classes", "1.1.0-coarse")).await;
+    assert_eq!(refused["status"], "Failed");
+    let coarse = check(&refused, "precision");
+    let detail = coarse["detail"].as_str().unwrap();
+    assert_eq!(coarse["passed"], json!(false));
+    assert!(detail.starts_with("int8 against 1.0.0, on 256 probes: "), "{detail}");
+    assert!(
+        detail.contains("% of at most 1.00 %") && detail.contains("relative RMS error of `y` 0.5"),
+        "{detail}"
+    );
+    assert!(coarse["measured"]["value"].as_f64() > coarse["measured"]["limit"].as_f64(), "{coarse}");
+
+    register_quantised(api, "1.1.0", "classes-int8.onnx", &json!({"reference": "1.0.0"})).await;
+    let good = validated(api, &request("classes", "1.1.0")).await;
+    assert_eq!((&good["status"], &check(&good, "precision")["passed"]), (&json!("Active"), &json!(true)));
+    let served = api.get("/api/v1/server").await.expect(200);
+    let slots = served["models"].as_array().unwrap();
+    let precision = |version: &str| {
+        let slot = slots.iter().find(|slot| slot["version"] == version);
+        slot.map(|slot| slot["precision"].clone())
+    };
+    assert_eq!(precision("1.1.0"), Some(json!("int8")), "{served}");
+
+    // What serves is quantised too, from another model perhaps: that is no standard.
+    register_quantised(api, "1.2.0-coarse", "classes-int8-coarse.onnx", &json!({})).await;
+    let unjudged = validated(api, &request("classes", "1.2.0-coarse")).await;
+    let check = check(&unjudged, "precision");
+    assert_eq!(check["passed"], json!(true));
+    assert!(check["detail"].as_str().unwrap().contains("1.1.0, which serves, is quantised too"), "{check}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_made_from_another_takes_its_share_of_a_canary() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let api = &server.api;
+    register_quantised(api, "1.0.0", "classes.onnx", &json!({})).await;
+    register_quantised(api, "1.1.0", "classes-int8.onnx", &json!({"reference": "1.0.0"})).await;
+    let mut command = installation.command();
+    let asked = "model register --name classes --from 1.1.0 --version 1.2.0 --precision int8 --server";
+    command.args(asked.split(' ')).arg(&api.base);
+    let (success, output, errors) = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
+    assert!(success && output.contains("its files are those of 1.1.0"), "{output}{errors}");
+    api.deploy("classes", "1.0.0").await;
+    let canary = json!({"modelId": "classes", "version": "1.2.0", "strategy": "Canary", "strategyConfig": {
+        "steps": [50], "minimumSamples": 100_000, "smokeTestSamples": 2,
+        "rollbackThresholds": {"latencyIncrease": 100.0}}});
+    let created = api.post("/api/v1/deployments", &canary).await.expect(202);
+    let path = format!("/api/v1/deployments/{}", created["deploymentId"].as_str().unwrap());
+    let shifting = api.wait_for(&path, |answer| answer.body["phase"] == "Shifting").await.body;
+    let check = check(&shifting, "precision");
+    assert!(check["detail"].as_str().unwrap().starts_with("int8 against 1.0.0, on 256 probes: "), "{check}");
+    let mut answered = std::collections::BTreeSet::new();
+    for row in 0..64u32 {
+        let x: Vec<f64> = (0..8).map(|column| f64::from((row * 7 + column * 13) % 19) / 19.0).collect();
+        let answer = api.post("/api/v1/inference/classes", &json!({"features": {"x": x}})).await.expect(200);
+        answered.insert(answer["version"].as_str().unwrap_or_default().to_owned());
+    }
+    assert_eq!(answered.into_iter().collect::<Vec<_>>(), ["1.0.0", "1.2.0"]);
+}
+
+/// Rows of the sample come first: they are what callers will ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_precision_is_compared_on_the_sample_too() {
+    let stretched = ("TIDEGATE_DEPLOYMENTS__VALIDATION__MAX_RELATIVE_RMS".to_owned(), "0.001".to_owned());
+    let installation = Installation { extra_env: vec![stretched], ..Installation::new() };
+    let server = installation.start().await;
+    let api = &server.api;
+    register_quantised(api, "1.0.0", "classes.onnx", &json!({})).await;
+    api.deploy("classes", "1.0.0").await;
+    let rows: String = (0..20u32)
+        .map(|row| {
+            let x: Vec<f64> = (0..8).map(|column| f64::from((row * 7 + column * 13) % 19) / 19.0).collect();
+            format!("{}\n", json!({"features": {"x": x}, "label": 1}))
+        })
+        .collect();
+    let metadata = json!({"name": "classes", "version": "1.1.0", "framework": "ONNX"});
+    let files = [
+        ("artifact", "model.onnx", fixture("classes-int8.onnx")),
+        ("validationSample", "rows.jsonl", rows.into_bytes()),
+    ];
+    register(api, &metadata, &files).await.expect(201);
+    let refused = validated(api, &request("classes", "1.1.0")).await;
+    assert_eq!(refused["status"], "Failed");
+    let check = check(&refused, "precision");
+    assert_eq!(
+        (&check["measured"]["unit"], &check["measured"]["limit"]),
+        (&json!("relative RMS error"), &json!(0.001))
+    );
+    let detail = check["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("int8 against 1.0.0, on 20 inputs of the sample and 236 probes: "),
+        "{detail}"
+    );
 }

@@ -13,14 +13,18 @@ impl Performer {
         if self.server.slot(&version.id).is_some() {
             return Ok(());
         }
+        self.has_room("the version's file", version.primary.size_bytes)
+    }
+
+    /// For one more model from a file of that size; `what` it is, in words.
+    pub(super) fn has_room(&self, what: &str, file: u64) -> Result<(), String> {
         let limit = self.limits.memory_limit_bytes;
         let (Some(limit), Some(resident)) = (limit, memory::resident_bytes()) else { return Ok(()) };
-        let file = version.primary.size_bytes;
         if resident.saturating_add(file) <= limit {
             return Ok(());
         }
         Err(format!(
-            "this server holds {} and the version's file has {}, so the two versions do not fit into {} \
+            "this server holds {} and {what} has {}, so they do not fit into {} \
              (runtime.memory_limit_mib); retire what is no longer needed, or give the server more",
             mebibytes(resident),
             mebibytes(file),

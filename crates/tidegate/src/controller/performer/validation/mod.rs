@@ -1,10 +1,13 @@
 //! The gates that a version passes before it gets traffic. Validating twice is harmless, and is done after a crash.
 //!
-//! Here: whether there is something to serve, and room for it. How well it does on its validation sample is in `sample`.
+//! Here: whether there is something to serve, and room for it. How well it does on its validation sample is in `sample`, what
+//! its precision changes in `precision`.
 
 mod memory;
+mod precision;
 mod sample;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::{DeploymentId, Version, VersionId};
@@ -23,9 +26,9 @@ pub struct Limits {
     pub max_memory_bytes: u64,
     /// What this process may hold, with both versions loaded. `None`: not known, not judged.
     pub memory_limit_bytes: Option<u64>,
-    /// Against the running version, on the sample.
+    /// Against the running version, on the sample; of a precision, against f32.
     pub gates: GateLimits,
-    /// How long the sample may take; the cases that have run by then are judged.
+    /// How long the sample, and the comparison of precisions, may take; the cases that have run by then are judged.
     pub max_duration: Duration,
     /// Of an image of the sample.
     pub max_image_pixels: u64,
@@ -99,7 +102,8 @@ impl Performer {
             probe.map(|()| "a probe prediction has the declared outputs, all finite".to_owned()),
         );
         if answers {
-            self.check_sample(deployment, version, slot, report).await;
+            let inputs = self.check_sample(deployment, version, Arc::clone(&slot), report).await;
+            self.check_precision(deployment, version, &slot, &inputs, report).await;
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_api::{Sample, SampleError, Subject, Trial, TrialError};
-use tidegate_core::{Artifact, DeploymentId, ModelType, Route, ValidationSample, Version, VersionId};
+use tidegate_core::{
+    Artifact, DeploymentId, ModelType, NamedTensor, Route, ValidationSample, Version, VersionId,
+};
 use tidegate_delivery::{
     Check, GateLimits, LatencyRace, Standard, Standing, ValidationReport, judge_accuracy,
 };
@@ -43,34 +45,36 @@ enum NoContest {
 }
 
 impl Performer {
-    /// Adds the checks `sample`, `accuracy` and `latency`, where there is a sample.
+    /// Adds the checks `sample`, `accuracy` and `latency`, where there is a sample. Gives inputs of it that the version has
+    /// answered.
     pub(super) async fn check_sample(
         &self,
         deployment: &DeploymentId,
         version: &Version,
         slot: Arc<Slot>,
         report: &mut ValidationReport,
-    ) {
+    ) -> Vec<Vec<NamedTensor>> {
         let deadline = Instant::now() + self.limits.max_duration;
         let mut contest = match self.contest(deployment, version, slot).await {
             Ok(contest) => contest,
-            Err(NoContest::Quietly) => return,
+            Err(NoContest::Quietly) => return Vec::new(),
             Err(NoContest::Because(reason)) => {
                 report.check("sample", reason);
-                return;
+                return Vec::new();
             }
         };
         match contest.run_cases(deadline).await {
             Ok(detail) => report.check("sample", Ok(detail)),
             Err(error) => {
                 report.check("sample", Err(format!("the version fails on its sample: {error}")));
-                return;
+                return Vec::new();
             }
         };
         let limits = self.limits.gates;
         report.add(contest.judge_accuracy(version, limits));
         let latency = contest.judge_latency(version, limits, deadline).await;
         report.add(latency.unwrap_or_else(|error| Check::new("latency", Err(error.to_string()))));
+        contest.candidate.inputs().to_vec()
     }
 
     /// Loads what the contest needs. A version without a sample of its own is tested on the newest of its model, so that one
@@ -144,7 +148,7 @@ impl Performer {
         Sample::open(&self.artifacts, self.placement.cache_dir(), &files, limits).await
     }
 
-    async fn model_type(&self, version: &Version) -> Result<ModelType, StoreError> {
+    pub(super) async fn model_type(&self, version: &Version) -> Result<ModelType, StoreError> {
         let model = self.store.models.get(&version.model_id).await?;
         Ok(model.map_or(ModelType::Other, |model| model.model_type))
     }
@@ -163,7 +167,7 @@ impl Performer {
         }
     }
 
-    async fn leader_of(&self, deployment: &DeploymentId) -> Result<Option<VersionId>, StoreError> {
+    pub(super) async fn leader_of(&self, deployment: &DeploymentId) -> Result<Option<VersionId>, StoreError> {
         let Some(record) = self.store.deployments.get(deployment).await? else { return Ok(None) };
         let route = self.store.routes.get(record.environment, &record.model_id).await?;
         Ok(route.as_ref().and_then(Route::leader).map(|arm| arm.version_id.clone()))
