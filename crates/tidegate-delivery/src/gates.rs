@@ -332,6 +332,7 @@ mod tests {
                 n_decisions: 1000,
                 n_changed,
                 n_numbers: 100,
+                n_shares: 0,
                 squares: 100.0,
                 error_squares,
             };

@@ -21,7 +21,7 @@ Examples:
   tidegate model register fraud.onnx --name fraud-detection --version 2.1.0 --validation-sample rows.jsonl
   tidegate model register --name fraud-detection --from 2.0.0 --version 2.2.0 --precision bf16
   tidegate model register --stac stac_item.json --validation-sample val.tif --validation-sample val-mask.tif")]
-    Register(RegisterArgs),
+    Register(Box<RegisterArgs>),
     /// List models
     List(ListArgs),
     /// Show a model and its versions
