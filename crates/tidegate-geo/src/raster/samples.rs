@@ -32,8 +32,10 @@ impl Sample for u8 {
     fn to_f32(self) -> f32 {
         f32::from(self)
     }
+    /// What `value.round() as u8` is, without a call for each pixel: casting cuts off at zero and at both ends of the type.
     fn from_f32(value: f32) -> Self {
-        value.round() as u8
+        let whole = value as u8;
+        whole.saturating_add(Self::from(value - f32::from(whole) >= 0.5))
     }
 }
 
@@ -74,6 +76,21 @@ impl Samples {
             Self::U8(values) => values[index].to_f32(),
             Self::U16(values) => values[index].to_f32(),
             Self::F32(values) => values[index],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_rounded_as_numbers_are() {
+        let thirds = (-30..800).map(|third| third as f32 / 3.0);
+        let halves = (-4..600).map(|half| half as f32 / 2.0);
+        let edges = [0.499_999_97, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 254.499_98, 1e20];
+        for value in thirds.chain(halves).chain(edges) {
+            assert_eq!(u8::from_f32(value), value.round() as u8, "{value}");
         }
     }
 }

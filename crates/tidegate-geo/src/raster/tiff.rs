@@ -171,18 +171,35 @@ fn read_rows(
 ) -> Result<Vec<Samples>, ImageError> {
     let n_values = rows.len() * layout.width;
     let mut planes = samples.iter().map(|_| filled(layout.kind, n_values, fill)).collect::<Vec<_>>();
-    let (pieces, ranges): (Vec<_>, Vec<_>) =
-        pieces(layout, rows, samples)?.into_iter().map(|piece| (piece.place, piece.range)).unzip();
-    for (place, raw) in pieces.iter().zip(file.read(&ranges)?) {
-        let bytes = codec::decode(layout, raw, place.n_rows)?;
-        for (plane, sample) in planes.iter_mut().zip(samples) {
-            if place.plane.is_none_or(|plane| plane == *sample) {
-                let within = if layout.is_planar { 0 } else { *sample };
-                scatter(layout, &bytes, place, within, rows, plane);
+    let pieces = pieces(layout, rows, samples)?;
+    let mut rest = &pieces[..];
+    while !rest.is_empty() {
+        let (some, later) = rest.split_at(n_together(rest));
+        rest = later;
+        let ranges = some.iter().map(|piece| piece.range.clone()).collect::<Vec<_>>();
+        for (Piece { place, .. }, raw) in some.iter().zip(file.read(&ranges)?) {
+            let bytes = codec::decode(layout, raw, place.n_rows)?;
+            for (plane, sample) in planes.iter_mut().zip(samples) {
+                if place.plane.is_none_or(|plane| plane == *sample) {
+                    let within = if layout.is_planar { 0 } else { *sample };
+                    scatter(layout, &bytes, place, within, rows, plane);
+                }
             }
         }
     }
     Ok(planes)
+}
+
+/// How many pieces are read at once: enough to keep a server busy, and few enough that a wide raster does not wait in
+/// memory as it was in the file.
+fn n_together(pieces: &[Piece]) -> usize {
+    const BYTES: u64 = 16 << 20;
+    let mut n_bytes = 0;
+    let fits = |piece: &&Piece| {
+        n_bytes += piece.range.end - piece.range.start;
+        n_bytes <= BYTES
+    };
+    pieces.iter().take_while(fits).count().max(1)
 }
 
 fn filled(kind: SampleKind, n_values: usize, fill: f64) -> Samples {

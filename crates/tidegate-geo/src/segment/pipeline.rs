@@ -109,7 +109,8 @@ impl Pass<'_> {
         let first_row = self.first_tile_row();
         let clocks = Clocks::default();
         let (row_sender, rows) = sync_channel(ROWS_AHEAD);
-        let (job_sender, jobs) = sync_channel(self.options.threads);
+        // All jobs of a row of tiles: while they are run, the reader has the time to read the next one.
+        let (job_sender, jobs) = sync_channel(self.plan.tiles.n_columns());
         // Every worker may finish while the stitcher is busy.
         let (result_sender, results) = sync_channel(2 * self.options.threads);
         let (block_sender, blocks) = sync_channel(0);

@@ -172,8 +172,8 @@ impl<'a> Reader<'a> {
             (window, rows) => {
                 let window = window.get_or_insert_with(|| RowWindow::new(all_so_far, width));
                 match rows {
-                    Some(rows) => window.values.extend_from_slice(rows),
-                    None => window.values.resize(window.values.len() + n_rows * width, 255),
+                    Some(rows) => window.extend(rows),
+                    None => window.fill(top + n_rows - window.top, 255),
                 }
             }
         }
@@ -216,18 +216,18 @@ impl Window {
         self.make_planes(&planes);
         for (window, plane) in self.planes.iter_mut().zip(planes) {
             match (window, plane) {
-                (PlaneWindow::U8(window), Samples::U8(values)) => window.values.extend(values),
-                (PlaneWindow::U16(window), Samples::U16(values)) => window.values.extend(values),
-                (PlaneWindow::F32(window), Samples::F32(values)) => window.values.extend(values),
+                (PlaneWindow::U8(window), Samples::U8(values)) => window.extend(&values),
+                (PlaneWindow::U16(window), Samples::U16(values)) => window.extend(&values),
+                (PlaneWindow::F32(window), Samples::F32(values)) => window.extend(&values),
                 _ => unreachable!("a raster's strips are all of one type"),
             }
         }
-        let n_values = n_rows * self.width;
+        let n_kept = self.end + n_rows - self.top;
         if valid.is_some() || self.valid.is_some() {
             let window = self.valid_window();
             match valid {
-                Some(valid) => window.values.extend(valid),
-                None => window.values.resize(window.values.len() + n_values, 255),
+                Some(valid) => window.extend(&valid),
+                None => window.fill(n_kept, 255),
             }
         }
         self.end += n_rows;
@@ -248,7 +248,11 @@ impl Window {
     /// All valid up to here, where nothing else was said.
     fn valid_window(&mut self) -> &mut RowWindow<u8> {
         let (top, end, width) = (self.top, self.end, self.width);
-        self.valid.get_or_insert_with(|| RowWindow { top, width, values: vec![255; (end - top) * width] })
+        self.valid.get_or_insert_with(|| {
+            let mut window = RowWindow::new(top, width);
+            window.fill(end - top, 255);
+            window
+        })
     }
 
     /// Appends the weighted sum of some rows of `source`. Where part of the weight fell on invalid pixels, the rest
@@ -302,7 +306,7 @@ impl Window {
         }
         if let Some(valid) = &mut self.valid {
             valid.drop_before(row);
-            if !any_invalid(&valid.values) {
+            if !any_invalid(valid.values()) {
                 self.valid = None;
             }
         }
@@ -323,14 +327,14 @@ fn blend_row<T: Sample>(
     valid: Option<&[u8]>,
     sums: &mut Vec<f32>,
 ) {
-    let start = window.values.len();
-    source.blend(rows, weights, sums, &mut window.values);
-    let Some(valid) = valid else { return };
-    for (value, valid) in window.values[start..].iter_mut().zip(valid) {
+    let mut row = Vec::with_capacity(window.width);
+    source.blend(rows, weights, sums, &mut row);
+    for (value, valid) in row.iter_mut().zip(valid.unwrap_or_default()) {
         if (1..255).contains(valid) {
             *value = T::from_f32(value.to_f32() * 255.0 / f32::from(*valid));
         }
     }
+    window.extend(&row);
 }
 
 impl PlaneWindow {

@@ -100,20 +100,29 @@ impl Resampling {
         let side = |size: usize| {
             u32::try_from(size).map_err(|_| failed(format!("a side of {size} pixels is too long")))
         };
-        let n_rows = values.len() / self.from.0;
-        let source = values.iter().map(|value| wrap(*value)).collect::<Vec<_>>();
-        let view = TypedImageRef::new(side(self.from.0)?, side(n_rows)?, &source)
-            .map_err(|error| failed(error.to_string()))?;
-        let mut pixels = vec![P::default(); self.to.0 * n_rows];
-        let mut target = TypedImage::from_pixels_slice(side(self.to.0)?, side(n_rows)?, &mut pixels)
-            .map_err(|error| failed(error.to_string()))?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.filter)).use_alpha(false);
-        Resizer::new()
-            .resize_typed(&view, &mut target, &options)
-            .map_err(|error| failed(format!("cannot be resized: {error}")))?;
-        Ok(pixels.iter().map(unwrap).collect())
+        let mut resizer = Resizer::new();
+        let mut resized = Vec::with_capacity(values.len() / self.from.0 * self.to.0);
+        // Rows are narrowed one by one, so that it makes no difference how many pass at once.
+        for values in values.chunks(self.from.0 * PASSING_ROWS) {
+            let n_rows = values.len() / self.from.0;
+            let source = values.iter().map(|value| wrap(*value)).collect::<Vec<_>>();
+            let view = TypedImageRef::new(side(self.from.0)?, side(n_rows)?, &source)
+                .map_err(|error| failed(error.to_string()))?;
+            let mut pixels = vec![P::default(); self.to.0 * n_rows];
+            let mut target = TypedImage::from_pixels_slice(side(self.to.0)?, side(n_rows)?, &mut pixels)
+                .map_err(|error| failed(error.to_string()))?;
+            resizer
+                .resize_typed(&view, &mut target, &options)
+                .map_err(|error| failed(format!("cannot be resized: {error}")))?;
+            resized.extend(pixels.iter().map(&unwrap));
+        }
+        Ok(resized)
     }
 }
+
+/// Rows that are copied to be resized: many for the filter's table, which is made each time, few to hold.
+const PASSING_ROWS: usize = 128;
 
 /// Of a filter of radius 1, not yet normalised.
 fn weight(filter: FilterType, x: f64) -> f64 {
@@ -132,34 +141,59 @@ pub(super) struct RowWindow<T> {
     /// The first row that is kept.
     pub top: usize,
     pub width: usize,
-    pub values: Vec<T>,
+    values: Vec<T>,
+    /// Values of rows that are forgotten, at the beginning: moving what is kept for each of them would take long.
+    n_forgotten: usize,
 }
 
 impl<T: Sample> RowWindow<T> {
     pub fn new(top: usize, width: usize) -> Self {
-        Self { top, width, values: Vec::new() }
+        Self { top, width, values: Vec::new(), n_forgotten: 0 }
     }
 
     pub fn end(&self) -> usize {
-        self.top + self.values.len() / self.width
+        self.top + self.values().len() / self.width
+    }
+
+    /// Of all rows that are kept.
+    pub fn values(&self) -> &[T] {
+        &self.values[self.n_forgotten..]
+    }
+
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values[self.n_forgotten..]
     }
 
     pub fn row(&self, row: usize) -> &[T] {
-        &self.values[(row - self.top) * self.width..][..self.width]
+        &self.values()[(row - self.top) * self.width..][..self.width]
     }
 
     pub fn rows(&self, rows: Range<usize>) -> &[T] {
-        &self.values[(rows.start - self.top) * self.width..(rows.end - self.top) * self.width]
+        &self.values()[(rows.start - self.top) * self.width..(rows.end - self.top) * self.width]
+    }
+
+    /// Appends whole rows.
+    pub fn extend(&mut self, rows: &[T]) {
+        self.values.extend_from_slice(rows);
+    }
+
+    /// Appends rows of one value until there are `n_rows`.
+    pub fn fill(&mut self, n_rows: usize, value: T) {
+        self.values.resize(self.n_forgotten + n_rows * self.width, value);
     }
 
     /// Forgets the rows before `row`.
     pub fn drop_before(&mut self, row: usize) {
         let row = row.clamp(self.top, self.end());
-        self.values.drain(..(row - self.top) * self.width);
+        self.n_forgotten += (row - self.top) * self.width;
         self.top = row;
+        if 2 * self.n_forgotten >= self.values.len() {
+            self.values.drain(..self.n_forgotten);
+            self.n_forgotten = 0;
+        }
     }
 
-    /// The weighted sum of some rows, appended to `target`; `sums` is scratch.
+    /// The weighted sum of some rows, appended as one; `sums` is scratch.
     pub fn blend(&self, rows: &Range<usize>, weights: &[f32], sums: &mut Vec<f32>, target: &mut Vec<T>) {
         if rows.len() == 1 {
             target.extend_from_slice(self.row(rows.start));

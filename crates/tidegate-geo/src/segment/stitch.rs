@@ -1,11 +1,15 @@
 //! Blending tiles into rows of probabilities at the model's resolution, and those into blocks of the raster's own rows.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::SegmentError;
 use super::output::Maps;
 use super::plan::Plan;
 use super::reader::SceneRows;
 use super::resample::RowWindow;
 use super::tiles::Tile;
+use crate::raster::Sample;
 
 /// Rows of a result, block by block from the top.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +37,7 @@ pub const CONFIDENCE_STEPS: f32 = 250.0;
 const MAX_CHANNELS: usize = 255;
 
 /// Rows that are brought to the raster's width in one go: a good step for the cache.
-const STEP_ROWS: usize = 16;
+const STEP_ROWS: usize = 32;
 
 pub(super) struct Stitcher<'a> {
     plan: &'a Plan,
@@ -43,8 +47,7 @@ pub(super) struct Stitcher<'a> {
     sums: Vec<RowWindow<f32>>,
     /// Complete rows that are still needed.
     done: Vec<RowWindow<f32>>,
-    /// Which pixels are wanted, of rows to come.
-    wanted: RowWindow<u8>,
+    wanted: Wanted,
     /// Whether the number of channels is known, by the item or by a first output.
     channels_known: bool,
     next_row: usize,
@@ -73,7 +76,7 @@ impl<'a> Stitcher<'a> {
             keep_probabilities,
             sums: planes(),
             done: planes(),
-            wanted: RowWindow::new(next_row, plan.image.0),
+            wanted: Wanted { end: next_row, rows: None },
             channels_known,
             next_row,
             block: Block::empty(next_row, plan.image.0, n_channels, keep_probabilities),
@@ -85,21 +88,13 @@ impl<'a> Stitcher<'a> {
     pub fn begin(&mut self, top: usize, n_rows: usize) {
         for sums in &mut self.sums {
             debug_assert_eq!(sums.top, top, "rows of tiles follow each other");
-            sums.values.resize(n_rows * sums.width, 0.0);
+            sums.fill(n_rows, 0.0);
         }
     }
 
     /// Rows of the raster that were read.
     pub fn note(&mut self, rows: &SceneRows) {
-        let width = self.plan.image.0;
-        let skipped = self.wanted.end().saturating_sub(rows.top).min(rows.n_rows);
-        match &rows.wanted {
-            Some(wanted) => self.wanted.values.extend_from_slice(&wanted[skipped * width..]),
-            None => {
-                let n_values = (rows.n_rows - skipped) * width;
-                self.wanted.values.resize(self.wanted.values.len() + n_values, 255);
-            }
-        }
+        self.wanted.note(rows, self.next_row, self.plan.image.0);
     }
 
     /// Adds a batch, each tile by its weights.
@@ -119,7 +114,7 @@ impl<'a> Stitcher<'a> {
                 let map = maps.channel(index, channel);
                 for (y, row_weight) in row_weights.iter().enumerate() {
                     let start = (tile.top - sums.top + y) * sums.width + tile.left;
-                    let target = &mut sums.values[start..][..tile.width];
+                    let target = &mut sums.values_mut()[start..][..tile.width];
                     let line = &map[y * maps.width..][..tile.width];
                     for ((sum, value), weight) in target.iter_mut().zip(line).zip(column_weights) {
                         *sum += value * weight * row_weight;
@@ -148,7 +143,7 @@ impl<'a> Stitcher<'a> {
     ) -> Result<(), SegmentError> {
         for (sums, done) in self.sums.iter_mut().zip(&mut self.done) {
             let complete = next_top.min(sums.end());
-            done.values.extend_from_slice(sums.rows(sums.top..complete));
+            done.extend(sums.rows(sums.top..complete));
             sums.drop_before(complete);
         }
         let first = self.plan.to_image.first_row(self.next_row);
@@ -170,7 +165,7 @@ impl<'a> Stitcher<'a> {
     /// Rows of the raster for which everything is there, as many as make a step inside the block.
     fn ready_rows(&self) -> usize {
         let block_end = (self.block.top + self.block_rows).min(self.plan.image.1);
-        let limit = (self.next_row + STEP_ROWS).min(block_end).min(self.wanted.end());
+        let limit = (self.next_row + STEP_ROWS).min(block_end).min(self.wanted.end);
         let is_ready = |row: &usize| self.plan.to_image.rows(*row).0.end <= self.done[0].end();
         (self.next_row..limit).take_while(is_ready).count()
     }
@@ -196,6 +191,44 @@ impl<'a> Stitcher<'a> {
     }
 }
 
+/// Which pixels are wanted, of rows to come.
+struct Wanted {
+    /// The row after the last that was read.
+    end: usize,
+    /// 255 or 0; `None`: all are, of all rows that were read and are to come.
+    rows: Option<RowWindow<u8>>,
+}
+
+impl Wanted {
+    /// Takes rows that follow on those before; what lies above `next_row` is not asked for any more.
+    fn note(&mut self, read: &SceneRows, next_row: usize, width: usize) {
+        let from = self.end.max(read.top);
+        self.end = self.end.max(read.top + read.n_rows);
+        if self.rows.is_none() && read.wanted.is_none() {
+            return;
+        }
+        let window = self.rows.get_or_insert_with(|| RowWindow::new(next_row, width));
+        window.fill(from - window.top, 255);
+        match &read.wanted {
+            Some(wanted) => window.extend(&wanted[(from - read.top).min(read.n_rows) * width..]),
+            None => window.fill(self.end - window.top, 255),
+        }
+    }
+
+    /// `None`: all are.
+    fn rows(&self, rows: Range<usize>) -> Option<&[u8]> {
+        self.rows.as_ref().map(|window| window.rows(rows))
+    }
+
+    fn drop_before(&mut self, row: usize) {
+        let Some(window) = &mut self.rows else { return };
+        window.drop_before(row);
+        if window.values().is_empty() {
+            self.rows = None;
+        }
+    }
+}
+
 fn check_channels(n_channels: usize) -> Result<(), SegmentError> {
     if (1..=MAX_CHANNELS).contains(&n_channels) {
         return Ok(());
@@ -216,32 +249,40 @@ impl Block {
         }
     }
 
-    fn append(&mut self, mut channels: Vec<Vec<f32>>, wanted: &[u8], threshold: f32) {
-        let mut best = channels[0].clone();
-        let mut mask = vec![0u8; best.len()];
-        if channels.len() == 1 {
-            mask.iter_mut().zip(&best).for_each(|(mask, value)| *mask = u8::from(*value >= threshold));
+    fn append(&mut self, mut channels: Vec<Vec<f32>>, wanted: Option<&[u8]>, threshold: f32) {
+        let start = self.mask.len();
+        let n_pixels = channels[0].len();
+        self.mask.resize(start + n_pixels, 0);
+        let mask = &mut self.mask[start..];
+        let best = if channels.len() == 1 {
+            mask.iter_mut().zip(&channels[0]).for_each(|(mask, value)| *mask = u8::from(*value >= threshold));
+            Cow::Borrowed(&channels[0])
+        } else {
+            Cow::Owned(most_probable(&channels, mask))
+        };
+        self.confidence.extend(best.iter().map(|value| u8::from_f32(value * CONFIDENCE_STEPS)));
+        drop(best);
+        let confidence = &mut self.confidence[start..];
+        for (pixel, _) in wanted.unwrap_or_default().iter().enumerate().filter(|(_, wanted)| **wanted == 0) {
+            (mask[pixel], confidence[pixel]) = (NODATA, 0);
+            channels.iter_mut().for_each(|channel| channel[pixel] = f32::NAN);
         }
-        for (channel, values) in channels.iter().enumerate().skip(1) {
-            let index = u8::try_from(channel).expect("a stitcher takes at most 255 channels");
-            for ((best, mask), value) in best.iter_mut().zip(&mut mask).zip(values) {
-                if value > best {
-                    (*best, *mask) = (*value, index);
-                }
-            }
-        }
-        let confidence = best.iter().map(|value| (value * CONFIDENCE_STEPS).round() as u8);
-        let mut confidence = confidence.collect::<Vec<_>>();
-        for (pixel, wanted) in wanted.iter().enumerate() {
-            if *wanted == 0 {
-                (mask[pixel], confidence[pixel]) = (NODATA, 0);
-                channels.iter_mut().for_each(|channel| channel[pixel] = f32::NAN);
-            }
-        }
-        self.mask.extend(mask);
-        self.confidence.extend(confidence);
         for (kept, channel) in self.probabilities.iter_mut().flatten().zip(channels) {
             kept.extend(channel);
         }
     }
+}
+
+/// Writes the most probable channel of each pixel to `mask`, which is 0; gives its probability.
+fn most_probable(channels: &[Vec<f32>], mask: &mut [u8]) -> Vec<f32> {
+    let mut best = channels[0].clone();
+    for (channel, values) in channels.iter().enumerate().skip(1) {
+        let index = u8::try_from(channel).expect("a stitcher takes at most 255 channels");
+        for ((best, mask), value) in best.iter_mut().zip(&mut *mask).zip(values) {
+            if value > best {
+                (*best, *mask) = (*value, index);
+            }
+        }
+    }
+    best
 }
