@@ -30,10 +30,10 @@ pub enum CrsUnit {
     Unknown,
 }
 
-const WEB_MERCATOR: [u32; 3] = [3857, 3785, 900_913];
+pub(crate) const WEB_MERCATOR: [u32; 3] = [3857, 3785, 900_913];
 
 /// The sphere of Web Mercator (EPSG method 1024).
-const EARTH_RADIUS_M: f64 = 6_378_137.0;
+pub(crate) const EARTH_RADIUS_M: f64 = 6_378_137.0;
 
 impl GeoReference {
     /// Metres on the ground per pixel at the centre of an image of `height_px` rows: the geometric mean of both

@@ -6,12 +6,14 @@
 
 use proj4rs::Proj;
 
+use crate::image::geo::{EARTH_RADIUS_M, WEB_MERCATOR};
 use crate::raster::Georeference;
 
 pub struct Projection {
     /// `None`: the coordinates are longitude and latitude already.
     proj: Option<(Proj, Proj)>,
     in_degrees: bool,
+    is_web_mercator: bool,
 }
 
 impl Projection {
@@ -22,13 +24,14 @@ impl Projection {
 
     pub fn of_epsg(epsg: u32) -> Option<Self> {
         if epsg == WGS_84 {
-            return Some(Self { proj: None, in_degrees: true });
+            return Some(Self { proj: None, in_degrees: true, is_web_mercator: false });
         }
         let definition = crs_definitions::from_code(u16::try_from(epsg).ok()?)?;
         let proj = Proj::from_proj_string(definition.proj4).ok()?;
         let in_degrees = proj.is_latlong();
         let wgs_84 = Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").ok()?;
-        Some(Self { proj: Some((proj, wgs_84)), in_degrees })
+        let is_web_mercator = WEB_MERCATOR.contains(&epsg);
+        Some(Self { proj: Some((proj, wgs_84)), in_degrees, is_web_mercator })
     }
 
     /// Whether coordinates are degrees.
@@ -39,6 +42,12 @@ impl Projection {
     /// Longitude and latitude in degrees; `None` where the projection has no answer.
     pub fn to_wgs_84(&self, x: f64, y: f64) -> Option<(f64, f64)> {
         let Some((proj, wgs_84)) = &self.proj else { return Some((x, y)) };
+        if self.is_web_mercator {
+            // The sphere's formula gives degrees on the ellipsoid; the general way through the datum takes many times as long.
+            let (longitude, latitude) = (x / EARTH_RADIUS_M, (y / EARTH_RADIUS_M).sinh().atan());
+            let (x, y) = (longitude.to_degrees(), latitude.to_degrees());
+            return (x.is_finite() && y.is_finite()).then_some((x, y));
+        }
         let mut point = if self.in_degrees { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };
         proj4rs::transform::transform(proj, wgs_84, &mut point).ok()?;
         let (x, y) = (point.0.to_degrees(), point.1.to_degrees());
