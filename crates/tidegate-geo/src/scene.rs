@@ -1,9 +1,9 @@
 //! Predicting a scene of any size: strips in, a folder of files out.
 //!
 //! While the model runs, decided blocks are appended to spools in a folder of their own, and a checkpoint says how far they
-//! go; a run that was cut off goes on from there, and its result is the same byte for byte. When all blocks are there, the
-//! files are made from the spools, under other names, and renamed when they are whole. Memory is bounded by strips of the
-//! raster all the way.
+//! go; a run that was cut off goes on from there, and its result is the same byte for byte. Overviews and polygons are made
+//! from the same blocks as they come. Files are made under other names, and renamed when they are whole. Memory is bounded by
+//! strips of the raster all the way.
 //!
 //! Start reading at [`predict_scene`].
 
@@ -11,10 +11,12 @@ mod area;
 mod assumed;
 mod checkpoint;
 pub(crate) mod cog;
+mod derived;
 mod ground;
 mod ifd;
 mod item;
 mod memory;
+mod overviews;
 mod projection;
 mod spool;
 mod survey;
@@ -30,10 +32,10 @@ pub use area::{AreaError, AreaOfInterest};
 pub use assumed::AssumedCrs;
 use checkpoint::{Begun, Workshop};
 use cog::{CogSpec, TILE};
+use derived::Derived;
 use ground::Ground;
 pub use item::{ITEM, SceneProvenance, media_type, write_item};
 pub use projection::Projection;
-use survey::Survey;
 pub use vectors::VectorFormat;
 
 use tidegate_core::Timestamp;
@@ -147,6 +149,7 @@ pub struct SceneSeconds {
     pub runtime: f64,
     /// From the first strip to the last block.
     pub inference: f64,
+    /// Of this and what follows most passes beside the inference, and ends after it.
     pub mask: f64,
     pub probability: f64,
     pub polygons: f64,
@@ -207,47 +210,49 @@ pub fn predict_scene(
     let (mut workshop, mut begun) =
         Workshop::open(job, n_blocks).map_err(|error| error.into_scene(job.folder))?;
     let n_resumed_tiles = begun.report.n_tiles + begun.report.n_empty_tiles;
-    if begun.n_blocks < n_blocks {
-        infer(job, &plan, run, stop, listen, &mut workshop, &mut begun)?;
-    }
-    let workshop = workshop.close().map_err(failed)?;
-
     let resumable = |source| SceneError::Write { folder: job.folder.to_owned(), resumable: true, source };
+    let n_bands = n_channels.filter(|_| job.options.probability);
+    let mut derived = Derived::new(job, workshop.folder(), n_bands).map_err(failed)?;
+    derived.catch_up(begun.n_blocks, stop).map_err(resumable)?;
+    if begun.n_blocks < n_blocks {
+        infer(job, &plan, run, stop, listen, &mut workshop, &mut derived, &mut begun)?;
+    }
+    let folder = workshop.close().map_err(failed)?;
+
     // Making a file is not interrupted; what is done of the others is made again.
     let go_on = || if stop.load(Ordering::Relaxed) { Err(SceneError::Stopped) } else { Ok(()) };
     let mut files = Vec::new();
     let mut notes = plan.notes.clone();
-    let mut seconds = SceneSeconds::default();
+    let Derived { mask, probability, survey, mut seconds, .. } = derived;
     go_on()?;
     listen(SceneStep::Writing(MASK));
     let mut started = Instant::now();
-    cog::finish::<u8>(&mask_spec(job, info), &workshop.mask(), &workshop.file(MASK)).map_err(resumable)?;
+    mask.finish(&mask_spec(job, info), &folder.mask(), &folder.file(MASK)).map_err(resumable)?;
     files.push(MASK);
-    seconds.mask = lap(&mut started);
-    if let (true, Some(n_bands)) = (job.options.probability, n_channels) {
+    seconds.mask += lap(&mut started);
+    if let (Some(probability), Some(n_bands)) = (probability, n_bands) {
         go_on()?;
         listen(SceneStep::Writing(PROBABILITY));
         let spec = probability_spec(job, info, n_bands);
-        cog::finish::<f32>(&spec, &workshop.probability(), &workshop.file(PROBABILITY)).map_err(resumable)?;
+        probability.finish(&spec, &folder.probability(), &folder.file(PROBABILITY)).map_err(resumable)?;
         files.push(PROBABILITY);
     }
-    seconds.probability = lap(&mut started);
+    seconds.probability += lap(&mut started);
     go_on()?;
     listen(SceneStep::Writing("polygons"));
-    let survey = Survey { job, info, workshop: &workshop };
-    let surveyed = survey.run(&mut notes).map_err(resumable)?;
+    let surveyed = survey.finish(&mut notes).map_err(resumable)?;
     files.extend(job.options.vectors.iter().map(|format| format.file_name()));
-    seconds.polygons = lap(&mut started);
+    seconds.polygons += lap(&mut started);
     if job.options.overlay {
         go_on()?;
         listen(SceneStep::Writing(OVERLAY));
-        ground::overlay(job.item, &workshop, info, &surveyed.thumbnail, n_channels.unwrap_or(1))
+        ground::overlay(job.item, &folder, info, &surveyed.thumbnail, n_channels.unwrap_or(1))
             .map_err(resumable)?;
         files.push(OVERLAY);
     }
     seconds.overlay = lap(&mut started);
     go_on()?;
-    let files = workshop.publish(job.folder, &files).map_err(resumable)?;
+    let files = folder.publish(job.folder, &files).map_err(resumable)?;
     if begun.report.n_tiles == 0 {
         notes.push("no pixel of the scene is valid, so the model was not run".to_owned());
     }
@@ -277,6 +282,7 @@ fn lap(started: &mut Instant) -> f64 {
 }
 
 /// Runs the model over everything that is not in the spools yet.
+#[expect(clippy::too_many_arguments, reason = "what it goes on with, each used once")]
 fn infer(
     job: &SceneJob<'_>,
     plan: &Plan,
@@ -284,6 +290,7 @@ fn infer(
     stop: &AtomicBool,
     listen: &mut dyn FnMut(SceneStep),
     workshop: &mut Workshop,
+    derived: &mut Derived<'_>,
     begun: &mut Begun,
 ) -> Result<(), SceneError> {
     let pass = Pass {
@@ -305,7 +312,10 @@ fn infer(
     })?;
     let before = begun.report;
     let mut keep = |block: Block, report: PassReport| {
-        workshop.keep(&block, &before.plus(&report)).map_err(SegmentError::Keep)
+        workshop.keep(&block, &before.plus(&report)).map_err(SegmentError::Keep)?;
+        derived
+            .add(&block.mask, &block.confidence, block.probabilities.as_deref())
+            .map_err(SegmentError::Keep)
     };
     let mut see = |rows: &crate::segment::reader::SceneRows| ground.see(rows).map_err(SegmentError::Keep);
     let mut progress = |progress| listen(SceneStep::Tiles(progress));
@@ -328,8 +338,6 @@ fn infer(
 fn mask_spec<'a>(job: &'a SceneJob<'_>, info: &'a RasterInfo) -> CogSpec<'a> {
     let classes = job.item.output.classes.iter().map(|class| format!("{} = {}", class.value, class.name));
     CogSpec {
-        width: info.width,
-        height: info.height,
         n_bands: 1,
         tags: &info.georeference.tags,
         nodata: "255",
@@ -349,8 +357,6 @@ fn probability_spec<'a>(job: &'a SceneJob<'_>, info: &'a RasterInfo, n_bands: us
         class.map_or_else(|| format!("channel {channel}"), |class| class.name.clone())
     };
     CogSpec {
-        width: info.width,
-        height: info.height,
         n_bands,
         tags: &info.georeference.tags,
         nodata: "nan",

@@ -14,7 +14,7 @@ use crate::segment::Block;
 use crate::segment::pipeline::PassReport;
 
 /// Where everything is until it is finished, inside the output folder.
-const FOLDER: &str = ".tidegate-unfinished";
+const NAME: &str = ".tidegate-unfinished";
 const CHECKPOINT: &str = "checkpoint.json";
 
 /// What an earlier run had done.
@@ -26,7 +26,7 @@ pub(super) struct Begun {
 
 /// Spools that blocks are appended to.
 pub(super) struct Workshop {
-    folder: PathBuf,
+    folder: Folder,
     fingerprint: Fingerprint,
     n_blocks: usize,
     total_blocks: usize,
@@ -35,10 +35,9 @@ pub(super) struct Workshop {
     probability: Option<TileSpool>,
 }
 
-/// The same folder when nothing is appended any more.
-pub(super) struct Finished {
-    folder: PathBuf,
-}
+/// The folder that everything is in until it is finished.
+#[derive(Clone, Debug)]
+pub(super) struct Folder(PathBuf);
 
 #[derive(Debug)]
 pub(super) enum OpenError {
@@ -65,7 +64,7 @@ struct Checkpoint {
 impl Workshop {
     /// Begins, or goes on where an earlier run was cut off.
     pub fn open(job: &SceneJob<'_>, total_blocks: usize) -> Result<(Self, Begun), OpenError> {
-        let folder = job.folder.join(FOLDER);
+        let folder = job.folder.join(NAME);
         let fingerprint = Fingerprint::of(job);
         let found = read(&folder.join(CHECKPOINT))?.filter(|found| found.is_backed(&folder, job));
         let checkpoint = match (job.begin, found) {
@@ -106,19 +105,19 @@ impl Workshop {
             fingerprint,
             n_blocks: checkpoint.n_blocks,
             total_blocks,
-            folder,
+            folder: Folder(folder),
         };
         Ok((workshop, Begun { n_blocks: checkpoint.n_blocks, report: checkpoint.report }))
     }
 
-    pub fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
     /// Appends a block and makes it count.
     pub fn keep(&mut self, block: &Block, report: &PassReport) -> io::Result<()> {
         cog::append_tile_row(&mut self.mask, &block.mask, block.width)?;
-        cog::append_tile_row(&mut self.confidence, &block.confidence, block.width)?;
+        self.confidence.append_rows(&block.confidence, block.width)?;
         let mut probability_bytes = 0;
         if let (Some(spool), Some(channels)) = (&mut self.probability, &block.probabilities) {
             for channel in channels {
@@ -137,44 +136,44 @@ impl Workshop {
             probability_bytes,
             report: *report,
         };
-        write(&self.folder.join(CHECKPOINT), &serde_json::to_vec(&checkpoint)?)
+        write(&self.folder.file(CHECKPOINT), &serde_json::to_vec(&checkpoint)?)
     }
 
-    pub fn close(mut self) -> io::Result<Finished> {
+    pub fn close(mut self) -> io::Result<Folder> {
         self.mask.sync()?;
         self.confidence.sync()?;
         if let Some(probability) = &mut self.probability {
             probability.sync()?;
         }
-        Ok(Finished { folder: self.folder })
+        Ok(self.folder)
     }
 }
 
 const MASK: &str = "mask.tiles";
-const CONFIDENCE: &str = "confidence.tiles";
+const CONFIDENCE: &str = "confidence.rows";
 const PROBABILITY: &str = "probability.tiles";
 pub(super) const GROUND: &str = "ground.rows";
 
-impl Finished {
+impl Folder {
     pub fn mask(&self) -> PathBuf {
-        self.folder.join(MASK)
+        self.0.join(MASK)
     }
 
     pub fn confidence(&self) -> PathBuf {
-        self.folder.join(CONFIDENCE)
+        self.0.join(CONFIDENCE)
     }
 
     pub fn probability(&self) -> PathBuf {
-        self.folder.join(PROBABILITY)
+        self.0.join(PROBABILITY)
     }
 
     pub fn ground(&self) -> PathBuf {
-        self.folder.join(GROUND)
+        self.0.join(GROUND)
     }
 
     /// Where a file is made.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.0.join(name)
     }
 
     /// Moves the finished files to their place and removes everything else.
@@ -186,11 +185,11 @@ impl Finished {
             files.push(SceneFile { name, path });
         }
         // First what says that there is something to go on with.
-        match fs::remove_file(self.folder.join(CHECKPOINT)) {
+        match fs::remove_file(self.0.join(CHECKPOINT)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::remove_dir_all(&self.folder)?;
+        fs::remove_dir_all(&self.0)?;
         Ok(files)
     }
 }

@@ -1,8 +1,8 @@
 //! Cloud-optimised GeoTIFF (OGC 21-026): tiles of 512, overviews, directories first, the smallest overview's data next and
 //! the full resolution last.
 //!
-//! Full-resolution tiles are compressed as rows of them come, into a [`TileSpool`]; [`finish`] makes the overviews from
-//! there and writes the file in one go, when all sizes are known. Two rows of tiles are in memory at most.
+//! Tiles of every resolution are compressed as rows of them come, into a [`TileSpool`] each; [`write`] makes the file of them
+//! in one go, when all sizes are known.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -14,6 +14,7 @@ use flate2::write::ZlibEncoder;
 
 use super::ifd::{Directory, Value};
 use super::spool::{SpoolReader, TileSpool};
+use super::trace;
 use crate::image::geo::GeoTags;
 
 /// Of a tile, in pixels.
@@ -32,6 +33,11 @@ pub(crate) trait Pixel: Copy + Default + Send {
     fn bytes_of_row(row: &[Self], bytes: &mut Vec<u8>);
     fn row_of_bytes(bytes: &[u8], row: &mut [Self]);
     fn merge(four: [Self; 4]) -> Self;
+
+    /// Whether all pixels are known to be `one`, at a glance: most of a mask is alike for long.
+    fn are_all(_pixels: &[Self], _one: Self) -> bool {
+        false
+    }
 }
 
 /// Classes, 255 where there is none.
@@ -57,6 +63,10 @@ impl Pixel for u8 {
         let count = |value: &u8| four.iter().filter(|other| *other == value).count();
         let found = four.iter().filter(|value| **value != Self::FILL);
         found.max_by_key(|value| (count(value), **value)).copied().unwrap_or(Self::FILL)
+    }
+
+    fn are_all(pixels: &[Self], one: Self) -> bool {
+        trace::are_all(pixels, one)
     }
 }
 
@@ -163,8 +173,6 @@ impl TileRows {
 
 /// What a COG says beside its pixels.
 pub(crate) struct CogSpec<'a> {
-    pub width: usize,
-    pub height: usize,
     pub n_bands: usize,
     pub tags: &'a GeoTags,
     pub nodata: &'static str,
@@ -173,24 +181,8 @@ pub(crate) struct CogSpec<'a> {
     pub metadata: Vec<(&'static str, String)>,
 }
 
-/// Writes the COG whose full-resolution tiles are in `spool` to `target`. Overviews pass through files beside the spool.
-pub(crate) fn finish<P: Pixel>(spec: &CogSpec<'_>, spool: &Path, target: &Path) -> io::Result<()> {
-    let mut levels = vec![Level::of(spool.to_owned(), spec.width, spec.height, spec.n_bands)?];
-    while levels.last().is_some_and(|level| level.width > TILE || level.height > TILE) {
-        let path = spool.with_extension(format!("overview-{}", levels.len()));
-        let finer = levels.last().expect("there is a first level");
-        let level = halve::<P>(finer, spec.n_bands, path)?;
-        levels.push(level);
-    }
-    let result = write::<P>(spec, &levels, target);
-    for level in &levels[1..] {
-        let _ = std::fs::remove_file(&level.path);
-    }
-    result
-}
-
 /// One resolution of the image.
-struct Level {
+pub(super) struct Level {
     path: PathBuf,
     width: usize,
     height: usize,
@@ -199,7 +191,7 @@ struct Level {
 }
 
 impl Level {
-    fn of(path: PathBuf, width: usize, height: usize, n_bands: usize) -> io::Result<Self> {
+    pub fn of(path: PathBuf, (width, height): (usize, usize), n_bands: usize) -> io::Result<Self> {
         let mut reader = SpoolReader::open(&path)?;
         let n_tiles = width.div_ceil(TILE) * height.div_ceil(TILE) * n_bands;
         let sizes = (0..n_tiles).map(|_| Ok(reader.skip()? as u64)).collect::<io::Result<_>>()?;
@@ -231,38 +223,23 @@ impl Level {
     }
 }
 
-/// An overview of half the size, rounded up.
-fn halve<P: Pixel>(finer: &Level, n_bands: usize, path: PathBuf) -> io::Result<Level> {
-    let (width, height) = (finer.width.div_ceil(2), finer.height.div_ceil(2));
-    let mut rows = TileRows::open(&finer.path, finer.width, finer.height)?;
-    let mut spool = TileSpool::open(&path, 0)?;
-    let mut pending = vec![Vec::new(); n_bands];
-    let mut done = 0;
-    while done < height {
-        // Two rows of tiles above make one here.
-        for _ in 0..2 {
-            for (pending, band) in pending.iter_mut().zip(rows.next::<P>(n_bands)?.unwrap_or_default()) {
-                halve_rows(&band, finer.width, pending);
-            }
-        }
-        for band in &mut pending {
-            append_tile_row(&mut spool, band, width)?;
-        }
-        done += TILE;
-        pending.iter_mut().for_each(Vec::clear);
-    }
-    spool.sync()?;
-    Level::of(path, width, height, n_bands)
-}
-
+/// Halves rows in both directions, rounded up, and appends them.
 pub(crate) fn halve_rows<P: Pixel>(rows: &[P], width: usize, target: &mut Vec<P>) {
+    /// Columns that are looked at together; even.
+    const STEP: usize = 64;
     for pair in rows.chunks(2 * width) {
         let (upper, lower) = pair.split_at(width);
         // An odd last row or column stands for itself.
         let lower = if lower.is_empty() { upper } else { lower };
-        for x in (0..width).step_by(2) {
-            let right = (x + 1).min(width - 1);
-            target.push(P::merge([upper[x], upper[right], lower[x], lower[right]]));
+        for (upper, lower) in upper.chunks(STEP).zip(lower.chunks(STEP)) {
+            if upper.len() == STEP && P::are_all(upper, upper[0]) && P::are_all(lower, upper[0]) {
+                target.resize(target.len() + STEP / 2, upper[0]);
+                continue;
+            }
+            for x in (0..upper.len()).step_by(2) {
+                let right = (x + 1).min(upper.len() - 1);
+                target.push(P::merge([upper[x], upper[right], lower[x], lower[right]]));
+            }
         }
     }
 }
@@ -270,7 +247,8 @@ pub(crate) fn halve_rows<P: Pixel>(rows: &[P], width: usize, target: &mut Vec<P>
 /// Beyond it offsets of four bytes do not reach.
 const CLASSIC_LIMIT_BYTES: u64 = 4_000_000_000;
 
-fn write<P: Pixel>(spec: &CogSpec<'_>, levels: &[Level], target: &Path) -> io::Result<()> {
+/// Writes the file from its levels, the finest first.
+pub(super) fn write<P: Pixel>(spec: &CogSpec<'_>, levels: &[Level], target: &Path) -> io::Result<()> {
     let data_bytes = levels.iter().map(Level::data_bytes).sum::<u64>();
     let is_big = data_bytes > CLASSIC_LIMIT_BYTES;
     let header_bytes: u64 = if is_big { 16 } else { 8 };

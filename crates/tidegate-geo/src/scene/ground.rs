@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 
-use super::checkpoint::{Begun, Finished, GROUND, Workshop};
+use super::checkpoint::{Begun, Folder, Workshop};
 use super::cog::TILE;
 use super::{OVERLAY, SceneJob};
 use crate::image::Image;
@@ -52,7 +52,7 @@ impl Ground {
         let small_width = info.width.div_ceil(shrink);
         let file = match job.options.overlay {
             true => {
-                let path = workshop.folder().join(GROUND);
+                let path = workshop.folder().ground();
                 let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
                 file.set_len(bytes_of(info, first_row))?;
                 file.seek(SeekFrom::End(0))?;
@@ -150,14 +150,14 @@ fn colors(item: &ModelItem) -> [usize; 3] {
 /// Draws the picture.
 pub(super) fn overlay(
     item: &ModelItem,
-    workshop: &Finished,
+    folder: &Folder,
     info: &RasterInfo,
     mask: &[u8],
     n_channels: usize,
 ) -> io::Result<()> {
     let shrink = shrink(info.width, info.height);
     let (width, height) = (info.width.div_ceil(shrink), info.height.div_ceil(shrink));
-    let bytes = std::fs::read(workshop.ground())?;
+    let bytes = std::fs::read(folder.ground())?;
     let values =
         bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     let values = values.collect::<Vec<_>>();
@@ -184,7 +184,7 @@ pub(super) fn overlay(
         .map(|value| if *value == crate::segment::NODATA { 0 } else { *value })
         .collect::<Vec<_>>();
     let png = outputs::overlay_png(&image, &mask, item, n_channels).map_err(io::Error::other)?;
-    std::fs::write(workshop.file(OVERLAY), png)
+    std::fs::write(folder.file(OVERLAY), png)
 }
 
 /// From samples of any type to bytes that can be seen.

@@ -1,11 +1,16 @@
 //! Compressed tiles on disk, row of tiles after row of tiles: what is done of a raster that is not finished.
 //!
-//! Each tile is its length (four bytes, little-endian) and its bytes. Nothing else is written, so that a spool cut back to
+//! What comes with the tiles and is never published passes as pieces of rows, in the same way.
+//!
+//! Each tile, or piece, is its length (four bytes, little-endian) and its bytes. Nothing else is written, so that a spool cut back to
 //! the end of a row is what it was when that row was done.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+
+/// Rows of bytes that are compressed together: enough to compress well, few to hold.
+const PIECE_ROWS: usize = 32;
 
 pub(crate) struct TileSpool {
     file: BufWriter<File>,
@@ -33,6 +38,18 @@ impl TileSpool {
         Ok(())
     }
 
+    /// Appends rows of bytes that nobody but us reads: compressed quickly rather than well.
+    pub fn append_rows(&mut self, rows: &[u8], width: usize) -> io::Result<()> {
+        const QUICK: i32 = 1;
+        rows.chunks(width * PIECE_ROWS)
+            .try_for_each(|piece| self.append(&zstd::bulk::compress(piece, QUICK)?))
+    }
+
+    /// Lets readers of the file see everything.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
     /// Brings everything to the disk; gives the length.
     pub fn sync(&mut self) -> io::Result<u64> {
         self.file.flush()?;
@@ -55,6 +72,20 @@ impl SpoolReader {
         let mut tile = vec![0; size];
         self.file.read_exact(&mut tile)?;
         Ok(tile)
+    }
+
+    /// Rows that were appended as such, in one go.
+    pub fn rows(&mut self, n_rows: usize, width: usize) -> io::Result<Vec<u8>> {
+        let mut rows = Vec::with_capacity(n_rows * width);
+        while rows.len() < n_rows * width {
+            let n_bytes = PIECE_ROWS.min(n_rows - rows.len() / width) * width;
+            let piece = zstd::bulk::decompress(&self.tile()?, n_bytes)?;
+            if piece.len() != n_bytes {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            rows.extend(piece);
+        }
+        Ok(rows)
     }
 
     /// Passes a tile over; gives its size.

@@ -1,21 +1,23 @@
-//! One more pass over the finished mask: how much of each class there is, its polygons, and the mask made small.
+//! What is seen of the mask as its rows come: how much of each class there is, its polygons, and the mask made small.
 
+use std::borrow::Cow;
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
 
-use super::checkpoint::Finished;
-use super::cog::{self, TileRows};
-use super::trace::{Traced, Tracer, equal_runs};
+use super::checkpoint::Folder;
+use super::trace::{Corner, Traced, Tracer, equal_runs};
 use super::vectors::{self, Feature, VectorSink};
-use super::{SceneJob, ground};
+use super::{SceneJob, cog, ground};
 use crate::outputs;
 use crate::raster::{Affine, RasterInfo};
 use crate::segment::CONFIDENCE_STEPS;
 
 pub(super) struct Survey<'a> {
-    pub job: &'a SceneJob<'a>,
-    pub info: &'a RasterInfo,
-    pub workshop: &'a Finished,
+    surveyed: Surveyed,
+    width: usize,
+    /// Pixels of the mask per pixel of the thumbnail.
+    shrink: usize,
+    tracer: Option<Tracer>,
+    polygons: Polygons<'a>,
 }
 
 pub(super) struct Surveyed {
@@ -25,103 +27,115 @@ pub(super) struct Surveyed {
     pub thumbnail: Vec<u8>,
 }
 
-impl Survey<'_> {
-    pub fn run(&self, notes: &mut Vec<String>) -> io::Result<Surveyed> {
-        let RasterInfo { width, height, .. } = *self.info;
-        let mut surveyed = Surveyed { class_pixels: [0; 256], n_polygons: 0, thumbnail: Vec::new() };
-        let mut sinks = self.sinks()?;
-        let n_channels = self.job.item.output.channels.unwrap_or(1);
-        let colors = outputs::class_colors(self.job.item, n_channels);
+impl<'a> Survey<'a> {
+    /// Makes the files that polygons go to.
+    pub fn new(job: &'a SceneJob<'a>, folder: &Folder) -> io::Result<Self> {
+        let info = job.raster.info();
+        let polygons = Polygons::new(job, folder)?;
+        let n_channels = job.item.output.channels.unwrap_or(1);
+        let colors = outputs::class_colors(job.item, n_channels);
         let is_background = |class: u8| colors.background.get(usize::from(class)).copied().unwrap_or(false);
-        let mut tracer = (!sinks.is_empty()).then(|| Tracer::new(width, is_background));
-        let shape = Shape::new(self);
-        let mut failure = None;
-        let mut n_polygons = 0;
-        let mut n_unsimplified = 0u64;
-        let mut closed = |traced: Traced| {
-            let Some(feature) = shape.feature(&traced, &mut n_unsimplified) else { return };
-            n_polygons += 1;
-            for sink in &mut sinks {
-                if let Err(error) = sink.add(&feature) {
-                    failure.get_or_insert(error);
-                }
-            }
-        };
-        let masks = TileRows::open(&self.workshop.mask(), width, height)?;
-        let confidences = TileRows::open(&self.workshop.confidence(), width, height)?;
-        std::thread::scope(|scope| {
-            // Decompressing takes about as long as tracing, so each has its thread; one row of tiles waits in between.
-            let (sender, rows) = sync_channel(1);
-            let reader = scope.spawn(move || read(masks, confidences, &sender));
-            for (mask, confidence) in rows {
-                for run in equal_runs(&mask) {
-                    surveyed.class_pixels[usize::from(mask[run.start])] += run.len() as u64;
-                }
-                if let Some(tracer) = &mut tracer {
-                    for (classes, confidences) in mask.chunks_exact(width).zip(confidence.chunks_exact(width))
-                    {
-                        tracer.row(classes, confidences, &mut closed);
-                    }
-                }
-                surveyed.thumbnail.extend(shrunk(mask, width, ground::shrink(width, height)));
-            }
-            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        if let Some(tracer) = &mut tracer {
-            tracer.finish(&mut closed);
+        Ok(Self {
+            surveyed: Surveyed { class_pixels: [0; 256], n_polygons: 0, thumbnail: Vec::new() },
+            width: info.width,
+            shrink: ground::shrink(info.width, info.height),
+            tracer: (!polygons.sinks.is_empty()).then(|| Tracer::new(info.width, is_background)),
+            polygons,
+        })
+    }
+
+    /// Takes the next rows: as many as a row of tiles has, but for the last.
+    pub fn add(&mut self, mask: &[u8], confidence: &[u8]) -> io::Result<()> {
+        for run in equal_runs(mask) {
+            self.surveyed.class_pixels[usize::from(mask[run.start])] += run.len() as u64;
         }
-        if let Some(error) = failure {
+        if let Some(tracer) = &mut self.tracer {
+            let rows = mask.chunks_exact(self.width).zip(confidence.chunks_exact(self.width));
+            for (classes, confidences) in rows {
+                tracer.row(classes, confidences, &mut |traced| self.polygons.add(&traced));
+            }
+        }
+        self.surveyed.thumbnail.extend(shrunk(mask, self.width, self.shrink));
+        self.polygons.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Ends the files, when all rows were taken.
+    pub fn finish(mut self, notes: &mut Vec<String>) -> io::Result<Surveyed> {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.finish(&mut |traced| self.polygons.add(&traced));
+        }
+        self.surveyed.n_polygons = self.polygons.finish(notes)?;
+        Ok(self.surveyed)
+    }
+}
+
+/// Polygons on their way to the files.
+struct Polygons<'a> {
+    shape: Shape<'a>,
+    sinks: Vec<Box<dyn VectorSink>>,
+    /// The first that a file gave.
+    failure: Option<io::Error>,
+    n_polygons: u64,
+    n_unsimplified: u64,
+}
+
+impl<'a> Polygons<'a> {
+    fn new(job: &'a SceneJob<'a>, folder: &Folder) -> io::Result<Self> {
+        let georeference = &job.raster.info().georeference;
+        let layer = vectors::Layer { name: "prediction", georeference, created_at: job.created_at };
+        let formats = job.options.vectors.iter();
+        let sinks = formats.map(|format| format.create(&folder.file(format.file_name()), &layer));
+        Ok(Self {
+            shape: Shape::new(job),
+            sinks: sinks.collect::<io::Result<_>>()?,
+            failure: None,
+            n_polygons: 0,
+            n_unsimplified: 0,
+        })
+    }
+
+    fn add(&mut self, traced: &Traced) {
+        let Some(feature) = self.shape.feature(traced, &mut self.n_unsimplified) else { return };
+        self.n_polygons += 1;
+        for sink in &mut self.sinks {
+            if let Err(error) = sink.add(&feature) {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn finish(self, notes: &mut Vec<String>) -> io::Result<u64> {
+        if let Some(error) = self.failure {
             return Err(error);
         }
-        for sink in sinks {
+        for sink in self.sinks {
             sink.finish()?;
         }
-        if n_unsimplified > 0 {
+        if self.n_unsimplified > 0 {
             notes.push(format!(
-                "{n_unsimplified} polygons kept the edges of their pixels: simplified they would not be valid"
+                "{} polygons kept the edges of their pixels: simplified they would not be valid",
+                self.n_unsimplified
             ));
         }
-        surveyed.n_polygons = n_polygons;
-        Ok(surveyed)
-    }
-
-    fn sinks(&self) -> io::Result<Vec<Box<dyn VectorSink>>> {
-        let layer = vectors::Layer {
-            name: "prediction",
-            georeference: &self.info.georeference,
-            created_at: self.job.created_at,
-        };
-        let formats = self.job.options.vectors.iter();
-        formats.map(|format| format.create(&self.workshop.file(format.file_name()), &layer)).collect()
+        Ok(self.n_polygons)
     }
 }
 
-/// Rows of tiles of the mask, and what goes with them.
-type Rows = (Vec<u8>, Vec<u8>);
-
-/// Reads all rows, until nobody wants them.
-fn read(mut masks: TileRows, mut confidences: TileRows, rows: &SyncSender<Rows>) -> io::Result<()> {
-    while let (Some(mask), Some(confidence)) = (masks.next::<u8>(1)?, confidences.next::<u8>(1)?) {
-        let [mask, confidence] = [mask, confidence].map(|mut bands| bands.swap_remove(0));
-        if rows.send((mask, confidence)).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn shrunk(mut rows: Vec<u8>, mut width: usize, shrink: usize) -> Vec<u8> {
+/// Rows halved until they are `shrink` times smaller.
+fn shrunk(rows: &[u8], mut width: usize, shrink: usize) -> Vec<u8> {
+    let mut small = Cow::Borrowed(rows);
     for _ in 0..shrink.ilog2() {
-        let mut half = Vec::with_capacity(rows.len() / 4 + width);
-        cog::halve_rows(&rows, width, &mut half);
-        (rows, width) = (half, width.div_ceil(2));
+        let mut half = Vec::with_capacity(small.len() / 4 + width);
+        cog::halve_rows(&small, width, &mut half);
+        (small, width) = (Cow::Owned(half), width.div_ceil(2));
     }
-    rows
+    small.into_owned()
 }
 
 /// From pixels to the raster's coordinates.
 struct Shape<'a> {
-    survey: &'a Survey<'a>,
+    job: &'a SceneJob<'a>,
+    info: &'a RasterInfo,
     transform: Affine,
     /// In pixels.
     tolerance: Option<f64>,
@@ -130,16 +144,17 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    fn new(survey: &'a Survey<'a>) -> Self {
+    fn new(job: &'a SceneJob<'a>) -> Self {
+        let info = job.raster.info();
         // Without a place on Earth, coordinates are pixels with rows going up, as maps have them.
-        let pixels = Affine { a: 1.0, b: 0.0, c: 0.0, d: 0.0, e: -1.0, f: survey.info.height as f64 };
-        let info = survey.info;
+        let pixels = Affine { a: 1.0, b: 0.0, c: 0.0, d: 0.0, e: -1.0, f: info.height as f64 };
         let gsd_m = info.georeference.ground_resolution_m(info.width, info.height);
         Self {
-            survey,
+            job,
+            info,
             transform: info.georeference.transform.unwrap_or(pixels),
-            tolerance: survey.job.options.simplify_m.map(|metres| metres / gsd_m.unwrap_or(1.0)),
-            min_area_m2: survey.job.options.min_area_m2,
+            tolerance: job.options.simplify_m.map(|metres| metres / gsd_m.unwrap_or(1.0)),
+            min_area_m2: job.options.min_area_m2,
         }
     }
 
@@ -150,7 +165,7 @@ impl<'a> Shape<'a> {
         let middle = f64::from(top).midpoint(f64::from(bottom));
         let left = f64::from(traced.rings[0][0].0);
         let (_, y) = self.transform.apply(left, middle);
-        let metres = self.survey.info.georeference.metres_per_unit(y);
+        let metres = self.info.georeference.metres_per_unit(y);
         let pixel_m2 = metres.map(|metres| self.transform.pixel_area() * metres * metres);
         let area_m2 = pixel_m2.map(|pixel| pixel * traced.n_pixels as f64);
         if area_m2.is_some_and(|area| area < self.min_area_m2) {
@@ -174,7 +189,7 @@ impl<'a> Shape<'a> {
             }
             ring
         };
-        let classes = &self.survey.job.item.output.classes;
+        let classes = &self.job.item.output.classes;
         let class = classes.iter().find(|class| class.value == i64::from(traced.class));
         Some(Feature {
             class: traced.class,
@@ -186,8 +201,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-fn floats(rings: &[Vec<super::trace::Corner>]) -> Vec<Vec<(f64, f64)>> {
-    let ring =
-        |ring: &Vec<super::trace::Corner>| ring.iter().map(|(x, y)| (f64::from(*x), f64::from(*y))).collect();
+fn floats(rings: &[Vec<Corner>]) -> Vec<Vec<(f64, f64)>> {
+    let ring = |ring: &Vec<Corner>| ring.iter().map(|(x, y)| (f64::from(*x), f64::from(*y))).collect();
     rings.iter().map(ring).collect()
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use fragments::{Ends, Fragments, Turn};
 use runs::{Labels, Run, bounds};
-pub(super) use runs::equal_runs;
+pub(super) use runs::{are_all, equal_runs};
 use shapes::Shapes;
 
 use crate::segment::NODATA;

@@ -44,7 +44,7 @@ pub(crate) struct Feature {
 }
 
 /// Takes polygons one by one.
-pub(crate) trait VectorSink {
+pub(crate) trait VectorSink: Send {
     fn add(&mut self, feature: &Feature) -> io::Result<()>;
     fn finish(self: Box<Self>) -> io::Result<()>;
 }

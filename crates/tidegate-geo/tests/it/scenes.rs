@@ -235,7 +235,7 @@ fn a_checkpoint_whose_files_are_gone_is_none() {
     let mut run = Run::new(&raster, &item);
     run.options.segment.batch = 1;
     run.predict(whole.path(), Begin::Carefully).unwrap();
-    for gone in ["mask.tiles", "confidence.tiles", "probability.tiles", "ground.rows"] {
+    for gone in ["mask.tiles", "confidence.rows", "probability.tiles", "ground.rows"] {
         let folder = tempfile::tempdir().unwrap();
         run.stop_after = 200;
         assert!(matches!(run.predict(folder.path(), Begin::Carefully), Err(SceneError::Stopped)));
