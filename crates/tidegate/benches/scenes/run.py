@@ -3,7 +3,11 @@
 Usage: run.py TIDEGATE SCENE.tif STAC_ITEM.json [--threads N] [--runs N]
 
 Needs rasterio, rio-cogeo, numpy and onnxruntime (scripts/install-python-tools.sh). Prints the medians of wall and CPU seconds,
-the peak of memory, and the share of time inside the runtime.
+the peak of memory, and the share inside the runtime of the inference and of all time. The load of the machine comes with it: on
+one that is busy only CPU seconds and memory mean anything.
+
+Tidegate's mask and polygons are seconds of a thread that makes them beside the inference; the peer's come after it, and its
+polygons have neither area nor mean probability. What comes after the inference is in the rest, of both.
 """
 
 import argparse
@@ -47,7 +51,6 @@ with tempfile.TemporaryDirectory() as scratch:
         ours, output = measure(command, cwd=scratch)
         ours |= {name: float(value) for name, value in re.findall(r"([a-z]+) ([0-9.]+) s", output)}
         scale = float(re.search(r"at scale ([0-9.]+)", output).group(1))
-        ours["share"] = ours["runtime"] / args.threads / ours["inference"]
         results["tidegate"].append(ours)
 
         peer = str(Path(__file__).with_name("peer.py"))
@@ -55,11 +58,17 @@ with tempfile.TemporaryDirectory() as scratch:
         theirs, output = measure(command)
         said = json.loads(output.splitlines()[-1])
         theirs |= {"inference": said["inference_seconds"], "runtime": said["runtime_seconds"], "polygons": said["polygon_seconds"], "mask": said["cog_seconds"]}
-        theirs["share"] = theirs["runtime"] / args.threads / theirs["inference"]
         results["peer"].append(theirs)
 
-names = ["wall", "cpu", "peak_mb", "inference", "share", "mask", "polygons"]
-print(f"{args.scene}, {args.threads} threads, median of {args.runs}")
+for measured in results["tidegate"] + results["peer"]:
+    # Starting, and what is left to do when the last tile is done.
+    measured["rest"] = measured["wall"] - measured["inference"]
+    measured["share"] = measured["runtime"] / args.threads / measured["inference"]
+    measured["of_wall"] = measured["runtime"] / args.threads / measured["wall"]
+
+names = ["wall", "cpu", "peak_mb", "inference", "rest", "share", "of_wall", "mask", "polygons"]
+load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+print(f"{args.scene}, {args.threads} threads, median of {args.runs}, load {load}")
 print("".join(f"{name:>12}" for name in [""] + names))
 for who, runs in results.items():
     print(f"{who:>12}" + "".join(f"{statistics.median(run[name] for run in runs):12.2f}" for name in names))

@@ -288,6 +288,6 @@ fn describe_scene(report: &SceneReport) -> String {
     let tiles = n_tiles + n_empty_tiles;
     let SceneSeconds { runtime, inference, mask, polygons, .. } = report.seconds;
     format!(
-        "{width} x {height} pixels, {tiles} tiles at scale {scale:.3} ({n_empty_tiles} empty{resumed}), {n_polygons} polygons; inference {inference:.1} s (over all threads, runtime {runtime:.1} s), mask {mask:.1} s, polygons {polygons:.1} s"
+        "{width} x {height} pixels, {tiles} tiles at scale {scale:.3} ({n_empty_tiles} empty{resumed}), {n_polygons} polygons; inference {inference:.2} s (over all threads, runtime {runtime:.2} s), mask {mask:.2} s, polygons {polygons:.2} s"
     )
 }
