@@ -227,7 +227,8 @@ pub fn predict_scene(
     go_on()?;
     listen(SceneStep::Writing(MASK));
     let mut started = Instant::now();
-    mask.finish(&mask_spec(job, info), &folder.mask(), &folder.file(MASK)).map_err(resumable)?;
+    let thumbnail =
+        mask.finish(&mask_spec(job, info), &folder.mask(), &folder.file(MASK)).map_err(resumable)?;
     files.push(MASK);
     seconds.mask += lap(&mut started);
     if let (Some(probability), Some(n_bands)) = (probability, n_bands) {
@@ -246,8 +247,7 @@ pub fn predict_scene(
     if job.options.overlay {
         go_on()?;
         listen(SceneStep::Writing(OVERLAY));
-        ground::overlay(job.item, &folder, info, &surveyed.thumbnail, n_channels.unwrap_or(1))
-            .map_err(resumable)?;
+        ground::overlay(job.item, &folder, info, &thumbnail, n_channels.unwrap_or(1)).map_err(resumable)?;
         files.push(OVERLAY);
     }
     seconds.overlay = lap(&mut started);

@@ -226,7 +226,7 @@ impl Level {
 /// Halves rows in both directions, rounded up, and appends them.
 pub(crate) fn halve_rows<P: Pixel>(rows: &[P], width: usize, target: &mut Vec<P>) {
     /// Columns that are looked at together; even.
-    const STEP: usize = 64;
+    const STEP: usize = 16;
     for pair in rows.chunks(2 * width) {
         let (upper, lower) = pair.split_at(width);
         // An odd last row or column stands for itself.

@@ -1,4 +1,4 @@
-//! What is made of the blocks beside the spools, as they come: overviews, polygons, the small mask.
+//! What is made of the blocks beside the spools, as they come: overviews, polygons.
 //!
 //! It is a function of all blocks in their order and keeps no state of its own on disk: a resumed run gives it the blocks
 //! that are in the spools again, before those to come.
@@ -12,7 +12,7 @@ use super::cog::{TILE, TileRows};
 use super::overviews::Overviews;
 use super::spool::SpoolReader;
 use super::survey::Survey;
-use super::{SceneJob, SceneSeconds, lap};
+use super::{SceneJob, SceneSeconds, ground, lap};
 
 pub(super) struct Derived<'a> {
     pub mask: Overviews<u8>,
@@ -32,8 +32,12 @@ impl<'a> Derived<'a> {
         let info = job.raster.info();
         let size = (info.width, info.height);
         let probability = n_bands.map(|n_bands| Overviews::new(&folder.probability(), size, n_bands));
+        let mut mask = Overviews::new(&folder.mask(), size, 1)?;
+        if job.options.overlay {
+            mask = mask.with_thumbnail(ground::shrink(info.width, info.height));
+        }
         Ok(Self {
-            mask: Overviews::new(&folder.mask(), size, 1)?,
+            mask,
             probability: probability.transpose()?,
             survey: Survey::new(job, folder)?,
             seconds: SceneSeconds::default(),

@@ -5,11 +5,15 @@ use super::cog::TILE;
 use super::{SceneError, SceneJob};
 use crate::segment::plan::Plan;
 
-/// Rows of tiles that are there at the same time: one that is cut, one at work, one ahead, and the sums of the last.
-const TILE_ROWS: u64 = 4;
+/// Rows of tiles that are there at the same time: one that is cut, one at work, one whose jobs wait, one ahead, and the sums
+/// of the last.
+const TILE_ROWS: u64 = 5;
 
 /// A strip of the raster, decoded and as planes.
 const STRIPS: u64 = 3;
+
+/// Rows of blocks: one that grows, one that is kept, and what of their overviews is not complete.
+const BLOCK_ROWS: u64 = 3 * TILE as u64;
 
 /// Refuses what would take more than the job allows. Every term is for one pixel of a row, times rows that are held.
 pub(super) fn check(job: &SceneJob<'_>, plan: &Plan) -> Result<(), SceneError> {
@@ -25,7 +29,7 @@ pub(super) fn check(job: &SceneJob<'_>, plan: &Plan) -> Result<(), SceneError> {
     let (width, work_width) = (info.width as u64, plan.work.0 as u64);
     let strip_rows = job.raster.strip_rows(0).len() as u64;
     let tile_rows = job.item.input.height as u64;
-    let of_scene = width * (STRIPS * strip_rows * samples + TILE as u64 * (2 + kept));
+    let of_scene = width * (STRIPS * strip_rows * samples + BLOCK_ROWS * (2 + kept));
     let of_work = work_width * TILE_ROWS * tile_rows * (samples + channels);
     let needed = of_scene + of_work;
     if needed <= job.options.max_memory_bytes {

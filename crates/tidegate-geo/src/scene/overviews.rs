@@ -1,5 +1,6 @@
 //! Overviews of a raster, made as its rows come: each is half of the one before it, rounded up.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use super::spool::TileSpool;
 pub(crate) struct Overviews<P> {
     size: (usize, usize),
     overviews: Vec<Overview<P>>,
+    /// How many times the thumbnail is halved; `None`: there is none.
+    thumbnail_level: Option<usize>,
+    thumbnail: Vec<P>,
 }
 
 struct Overview<P> {
@@ -47,22 +51,34 @@ impl<P: Pixel> Overviews<P> {
                 pending: vec![Vec::new(); n_bands],
             });
         }
-        Ok(Self { size: (width, height), overviews })
+        Ok(Self { size: (width, height), overviews, thumbnail_level: None, thumbnail: Vec::new() })
+    }
+
+    /// Keeps the overview that is `shrink` times smaller, of the first band, in memory as well.
+    pub fn with_thumbnail(mut self, shrink: usize) -> Self {
+        self.thumbnail_level = Some(shrink.ilog2() as usize);
+        self
     }
 
     /// Takes the rows of the raster's next row of tiles, one slice for each band.
     pub fn add(&mut self, bands: &[&[P]]) -> io::Result<()> {
-        let Some((first, rest)) = self.overviews.split_first_mut() else { return Ok(()) };
-        let mut complete = first.add(bands)?;
-        for overview in rest {
-            let Some(bands) = complete else { break };
-            complete = overview.add(&bands.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        if self.thumbnail_level == Some(0) {
+            self.thumbnail.extend_from_slice(bands[0]);
+        }
+        let mut bands = bands.iter().map(|band| Cow::Borrowed(*band)).collect::<Vec<_>>();
+        for (level, overview) in (1..).zip(&mut self.overviews) {
+            let Some(complete) = overview.add(&bands)? else { break };
+            if self.thumbnail_level == Some(level) {
+                self.thumbnail.extend_from_slice(&complete[0]);
+            }
+            bands = complete.into_iter().map(Cow::Owned).collect();
         }
         Ok(())
     }
 
-    /// Writes the COG whose full-resolution tiles are in `spool`, all of whose rows were taken, to `target`.
-    pub fn finish(mut self, spec: &CogSpec<'_>, spool: &Path, target: &Path) -> io::Result<()> {
+    /// Writes the COG whose full-resolution tiles are in `spool`, all of whose rows were taken, to `target`. Gives the
+    /// thumbnail, which is empty where there is none.
+    pub fn finish(mut self, spec: &CogSpec<'_>, spool: &Path, target: &Path) -> io::Result<Vec<P>> {
         let mut levels = vec![Level::of(spool.to_owned(), self.size, spec.n_bands)?];
         for overview in &mut self.overviews {
             overview.spool.flush()?;
@@ -70,16 +86,16 @@ impl<P: Pixel> Overviews<P> {
             levels.push(Level::of(overview.path.clone(), size, spec.n_bands)?);
         }
         let result = cog::write::<P>(spec, &levels, target);
-        for overview in self.overviews {
+        for overview in &self.overviews {
             let _ = fs::remove_file(&overview.path);
         }
-        result
+        result.map(|()| self.thumbnail)
     }
 }
 
 impl<P: Pixel> Overview<P> {
     /// Takes rows of the finer raster: two rows of its tiles make one here, which is given once it is complete.
-    fn add(&mut self, finer: &[&[P]]) -> io::Result<Option<Vec<Vec<P>>>> {
+    fn add(&mut self, finer: &[Cow<'_, [P]>]) -> io::Result<Option<Vec<Vec<P>>>> {
         for (pending, finer) in self.pending.iter_mut().zip(finer) {
             pending.reserve_exact(TILE.min(self.height - self.n_done) * self.width - pending.len());
             cog::halve_rows(finer, self.finer_width, pending);

@@ -1,12 +1,11 @@
-//! What is seen of the mask as its rows come: how much of each class there is, its polygons, and the mask made small.
+//! What is seen of the mask as its rows come: how much of each class there is, and its polygons.
 
-use std::borrow::Cow;
 use std::io;
 
+use super::SceneJob;
 use super::checkpoint::Folder;
 use super::trace::{Corner, Traced, Tracer, equal_runs};
 use super::vectors::{self, Feature, VectorSink};
-use super::{SceneJob, cog, ground};
 use crate::outputs;
 use crate::raster::{Affine, RasterInfo};
 use crate::segment::CONFIDENCE_STEPS;
@@ -14,8 +13,6 @@ use crate::segment::CONFIDENCE_STEPS;
 pub(super) struct Survey<'a> {
     surveyed: Surveyed,
     width: usize,
-    /// Pixels of the mask per pixel of the thumbnail.
-    shrink: usize,
     tracer: Option<Tracer>,
     polygons: Polygons<'a>,
 }
@@ -23,8 +20,6 @@ pub(super) struct Survey<'a> {
 pub(super) struct Surveyed {
     pub class_pixels: [u64; 256],
     pub n_polygons: u64,
-    /// The mask, as many times smaller as the picture.
-    pub thumbnail: Vec<u8>,
 }
 
 impl<'a> Survey<'a> {
@@ -36,9 +31,8 @@ impl<'a> Survey<'a> {
         let colors = outputs::class_colors(job.item, n_channels);
         let is_background = |class: u8| colors.background.get(usize::from(class)).copied().unwrap_or(false);
         Ok(Self {
-            surveyed: Surveyed { class_pixels: [0; 256], n_polygons: 0, thumbnail: Vec::new() },
+            surveyed: Surveyed { class_pixels: [0; 256], n_polygons: 0 },
             width: info.width,
-            shrink: ground::shrink(info.width, info.height),
             tracer: (!polygons.sinks.is_empty()).then(|| Tracer::new(info.width, is_background)),
             polygons,
         })
@@ -55,7 +49,6 @@ impl<'a> Survey<'a> {
                 tracer.row(classes, confidences, &mut |traced| self.polygons.add(&traced));
             }
         }
-        self.surveyed.thumbnail.extend(shrunk(mask, self.width, self.shrink));
         self.polygons.failure.take().map_or(Ok(()), Err)
     }
 
@@ -119,17 +112,6 @@ impl<'a> Polygons<'a> {
         }
         Ok(self.n_polygons)
     }
-}
-
-/// Rows halved until they are `shrink` times smaller.
-fn shrunk(rows: &[u8], mut width: usize, shrink: usize) -> Vec<u8> {
-    let mut small = Cow::Borrowed(rows);
-    for _ in 0..shrink.ilog2() {
-        let mut half = Vec::with_capacity(small.len() / 4 + width);
-        cog::halve_rows(&small, width, &mut half);
-        (small, width) = (Cow::Owned(half), width.div_ceil(2));
-    }
-    small.into_owned()
 }
 
 /// From pixels to the raster's coordinates.

@@ -79,7 +79,12 @@ impl<'a> Stitcher<'a> {
             wanted: Wanted { end: next_row, rows: None },
             channels_known,
             next_row,
-            block: Block::empty(next_row, plan.image.0, n_channels, keep_probabilities),
+            block: Block::empty(
+                (next_row, block_rows.min(plan.image.1.saturating_sub(next_row))),
+                plan.image.0,
+                n_channels,
+                keep_probabilities,
+            ),
             block_rows,
         })
     }
@@ -156,7 +161,9 @@ impl<'a> Stitcher<'a> {
             self.enlarge(n_rows)?;
             if self.block.n_rows == self.block_rows || self.next_row == self.plan.image.1 {
                 let width = self.plan.image.0;
-                let next = Block::empty(self.next_row, width, self.done.len(), self.keep_probabilities);
+                let next_rows = self.block_rows.min(self.plan.image.1 - self.next_row);
+                let next =
+                    Block::empty((self.next_row, next_rows), width, self.done.len(), self.keep_probabilities);
                 emit(std::mem::replace(&mut self.block, next))?;
             }
         }
@@ -238,13 +245,19 @@ fn check_channels(n_channels: usize) -> Result<(), SegmentError> {
 }
 
 impl Block {
-    fn empty(top: usize, width: usize, n_channels: usize, keep_probabilities: bool) -> Self {
+    /// At `top`, with room for `n_rows`.
+    fn empty(
+        (top, n_rows): (usize, usize),
+        width: usize,
+        n_channels: usize,
+        keep_probabilities: bool,
+    ) -> Self {
         Self {
             top,
             n_rows: 0,
             width,
-            mask: Vec::new(),
-            confidence: Vec::new(),
+            mask: Vec::with_capacity(n_rows * width),
+            confidence: Vec::with_capacity(n_rows * width),
             probabilities: keep_probabilities.then(|| vec![Vec::new(); n_channels]),
         }
     }
