@@ -13,6 +13,7 @@ pub mod accelerator;
 mod batch;
 mod batchable;
 mod classical;
+mod hostile;
 pub mod load_error;
 mod loads;
 pub mod memory;
@@ -32,6 +33,7 @@ pub mod slot;
 
 pub use accelerator::{AcceleratorChoice, AcceleratorInfo, cpu_has_bf16};
 pub use batchable::BatchOptions;
+pub use hostile::read_onnx;
 pub use load_error::LoadError;
 pub use onnx_file::{OnnxDescription, describe_onnx};
 pub use pack::Priority;
