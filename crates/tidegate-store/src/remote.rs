@@ -39,6 +39,10 @@ pub enum Redirects {
 pub enum RemoteError {
     #[error("`{url}` is not an address of a file")]
     Address { url: String },
+    #[error("there is nothing at `{url}`")]
+    Absent { url: String },
+    #[error("`{url}` may not be read: the keys, or the signature in the address, do not allow it")]
+    Denied { url: String },
     #[error("failed to open `{url}`")]
     Open { url: String, source: object_store::Error },
     #[error(transparent)]
@@ -51,13 +55,20 @@ impl RemoteError {
         match self {
             Self::Open { source, .. } => !matches!(
                 source,
-                object_store::Error::NotFound { .. }
-                    | object_store::Error::PermissionDenied { .. }
-                    | object_store::Error::Unauthenticated { .. }
-                    | object_store::Error::NotSupported { .. }
-                    | object_store::Error::InvalidPath { .. }
+                object_store::Error::NotSupported { .. } | object_store::Error::InvalidPath { .. }
             ),
-            Self::Address { .. } | Self::Bucket(_) => false,
+            Self::Address { .. } | Self::Absent { .. } | Self::Denied { .. } | Self::Bucket(_) => false,
+        }
+    }
+
+    /// What a server says of a file that is not there is a page of XML, with an address that is none of the caller's.
+    fn of_open(url: String, source: object_store::Error) -> Self {
+        match source {
+            object_store::Error::NotFound { .. } => Self::Absent { url },
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Self::Denied { url }
+            }
+            source => Self::Open { url, source },
         }
     }
 }
@@ -73,7 +84,7 @@ impl RemoteFile {
         let mut base = address.clone();
         base.set_path("");
         base.set_fragment(None);
-        let failed = |source| RemoteError::Open { url: shown(address), source };
+        let failed = |source| RemoteError::of_open(shown(address), source);
         location::install_tls();
         let mut builder = HttpBuilder::new()
             .with_url(base)
@@ -91,7 +102,7 @@ impl RemoteFile {
         let not = || RemoteError::Address { url: key.to_owned() };
         let path = Path::parse(key).map_err(|_| not())?;
         let objects = ArtifactStore::open(location)?.objects();
-        Self::open(objects, path).await.map_err(|source| RemoteError::Open { url: key.to_owned(), source })
+        Self::open(objects, path).await.map_err(|source| RemoteError::of_open(key.to_owned(), source))
     }
 
     /// An artifact, wherever its store keeps it.
@@ -99,7 +110,7 @@ impl RemoteFile {
         let not = |_| RemoteError::Address { url: key.to_owned() };
         let path = Path::parse(key).map_err(not)?;
         let opened = Self::open(store.objects(), path).await;
-        opened.map_err(|source| RemoteError::Open { url: key.to_owned(), source })
+        opened.map_err(|source| RemoteError::of_open(key.to_owned(), source))
     }
 
     /// By the first bytes, as signed addresses often allow nothing but `GET`.
