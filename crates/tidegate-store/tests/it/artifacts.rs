@@ -26,10 +26,10 @@ async fn a_folder_keeps_artifacts() {
 async fn a_bucket_keeps_artifacts() {
     let Some(server) = Server::start() else { return };
     let prefix = format!("run-{}", std::process::id());
-    let store = ArtifactStore::open(&server.location(&prefix)).unwrap();
+    let store = server.store(&prefix);
     check_store(&store).await;
     check_cache(&store).await;
-    let elsewhere = ArtifactStore::open(&server.location("")).unwrap();
+    let elsewhere = server.store("");
     store.put("seen/from/above", chunks(&[1]), 1).await.unwrap();
     elsewhere.verify(&format!("{prefix}/seen/from/above"), &Sha256Digest::of(&[1])).await.unwrap();
     elsewhere.delete_prefix(&prefix).await.unwrap();

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use tidegate_store::ArtifactLocation;
+use tidegate_store::{ArtifactLocation, ArtifactStore};
 
-const BUCKET: &str = "tidegate-test";
+pub const BUCKET: &str = "tidegate-test";
 
 pub struct Server {
     endpoint: String,
@@ -36,6 +36,11 @@ impl Server {
             Self { endpoint: endpoint.expect("moto's server says where it listens"), moto: Some(moto) };
         server.create_bucket();
         Some(server)
+    }
+
+    /// What lies below a prefix of the bucket.
+    pub fn store(&self, prefix: &str) -> ArtifactStore {
+        ArtifactStore::open(&self.location(prefix)).unwrap()
     }
 
     pub fn location(&self, prefix: &str) -> ArtifactLocation {

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use self::place::{
     MODEL, Place, ask, assert_same, comparable, download, holder, is_replica, item, kinds, outputs,
-    wait_for_share, wait_until, with_model,
+    read_files, wait_for_share, wait_until, with_model,
 };
 use crate::support::{
-    Database, Installation, ServerProcess, databases, files_below, json_of, repository, run, scene,
+    Database, Installation, ServerProcess, databases, files_below, json_of, repository, run, s3, scene,
     shared_data, write_scene,
 };
 
@@ -61,12 +61,7 @@ async fn a_job_gives_what_predict_gives_by_address_and_by_upload() {
     command.args(flags).args(["--output-dir", "fetched", "--server", &api.base]);
     let (success, output, errors) = run(command);
     assert!(success && output.contains("polygons by refugee-camp-detector 1.0.0"), "{output}\n{errors}");
-    let fetched = files_below(&installation.folder.path().join("fetched"));
-    let fetched = fetched.into_iter().map(|path| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (name.clone(), comparable(&name, std::fs::read(path).unwrap()))
-    });
-    assert_same(&expected, &fetched.collect());
+    assert_same(&expected, &read_files(&installation.folder.path().join("fetched")));
     let listed = api.get("/api/v1/jobs?status=Succeeded").await.expect(200);
     assert_eq!(listed["total"], 2, "{listed}");
 
@@ -413,6 +408,78 @@ async fn a_source_that_drops_is_waited_for() {
     assert!(events.contains("302"), "{events}");
     api.post(&format!("{job}/cancel"), &json!({})).await.expect(200);
     serving.abort();
+}
+
+/// Scenes in one place of a bucket, artifacts in another; asked for and fetched by the command line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scene_in_s3_gives_what_it_gives_at_home() {
+    let Some(s3) = s3::Server::start() else { return };
+    let run_id = format!("jobs-{}", std::process::id());
+    let (scenes, artifacts) = (format!("{run_id}/scenes"), format!("{run_id}/artifacts"));
+    let place = Place::new();
+    write_scene(&place.path("small.tif"), 500, 700);
+    let flags = ["--probability", "--polygons", "geojson,fgb"];
+    let expected = place.predicted("small.tif", &flags);
+    let scene = std::fs::read(place.path("small.tif")).unwrap();
+    let bucket = s3.store(&scenes);
+    let pieces = scene.chunks(64 << 10).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece)));
+    bucket.put("2026/small.tif", futures::stream::iter(pieces), u64::MAX).await.unwrap();
+
+    let mut installation = Installation::new();
+    installation.on_s3(&s3);
+    let address = |prefix: &str| format!("s3://{}/{prefix}", s3::BUCKET);
+    let location = ("TIDEGATE_ARTIFACTS__LOCATION".to_owned(), address(&artifacts));
+    let sources = ("TIDEGATE_JOBS__SOURCES".to_owned(), json!([address(&scenes)]).to_string());
+    installation.extra_env.extend([location, sources]);
+    let server = installation.start().await;
+    let api = &server.api;
+    with_model(api, &installation, &item(), MODEL).await;
+    let small = place.path("small.tif").display().to_string();
+    for (scene, folder) in [(address(&format!("{scenes}/2026/small.tif")), "addressed"), (small, "uploaded")]
+    {
+        let mut command = installation.command();
+        command.args(["job", "raster", &scene, "--model", MODEL]).args(flags);
+        command.args(["--output-dir", folder, "--server", &api.base]);
+        let (success, output, errors) = run(command);
+        assert!(success && output.contains("polygons by refugee-camp-detector 1.0.0"), "{output}\n{errors}");
+        let mut fetched = read_files(&installation.folder.path().join(folder));
+        if folder == "addressed" {
+            // It says where the scene lies; a scene that is read by ranges has no digest.
+            let item = json_of(&fetched["prediction_item.json"]);
+            assert!(item.to_string().contains("/scenes/2026/small.tif"), "{item}");
+            fetched.insert("prediction_item.json".to_owned(), expected["prediction_item.json"].clone());
+        }
+        assert_same(&expected, &fetched);
+    }
+
+    // By ranges, out of the bucket.
+    let listed = api.get("/api/v1/jobs").await.expect(200);
+    let jobs: Vec<_> = listed["jobs"].as_array().unwrap().iter().collect();
+    let job = |job: &Value| format!("/api/v1/jobs/{}", job["jobId"].as_str().unwrap());
+    let mask = format!("{}/outputs/prediction_mask.tif", job(jobs[0]));
+    let middle = (206, expected["prediction_mask.tif"][4..20].to_vec());
+    assert_eq!(download(api, &mask, Some("bytes=4-19")).await, middle);
+
+    // Elsewhere in the bucket nothing is read; what is not there is said to be so.
+    let refused = json!({"modelId": MODEL, "source": address(&format!("{artifacts}/jobs/x"))});
+    let answer = api.post("/api/v1/jobs/raster", &refused).await;
+    assert_eq!(answer.body["error"]["details"][0]["field"], "source", "{}", answer.body);
+    let absent = json!({"modelId": MODEL, "source": address(&format!("{scenes}/absent.tif"))});
+    let failed = wait_until(api, &ask(api, &absent).await, "Failed").await;
+    assert_eq!(failed["errorMessage"], "the scene cannot be read: there is nothing at `absent.tif`");
+
+    // The uploaded scene is gone with its job; deleted, nothing is left of the others; the source stays.
+    let store = s3.store(&artifacts);
+    let kept = store.list("jobs").await.unwrap();
+    assert!(kept.iter().all(|kept| !kept.key.contains("/scene/")), "{kept:?}");
+    assert_eq!(kept.len(), 2 * expected.len());
+    for record in jobs {
+        let deleted = reqwest::Client::new().delete(api.url(&job(record))).send().await.unwrap();
+        assert_eq!(deleted.status(), 204);
+    }
+    assert_eq!(store.list("jobs").await.unwrap().len(), 0);
+    assert_eq!(bucket.list("").await.unwrap().len(), 1);
+    s3.store("").delete_prefix(&run_id).await.unwrap();
 }
 
 /// The real model on real imagery, byte by byte.

@@ -49,16 +49,20 @@ impl Place {
         predict.args(["--output-dir", "out"]).args(flags);
         let (success, output, errors) = run(predict);
         assert!(success, "{output}\n{errors}");
-        let folder = installation.folder.path().join("out");
-        let named = |path: PathBuf| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name.clone(), comparable(&name, std::fs::read(path).unwrap()))
-        };
-        files_below(&folder).into_iter().map(named).collect()
+        read_files(&installation.folder.path().join("out"))
     }
 }
 
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
+
+/// What lies in a folder.
+pub(super) fn read_files(folder: &Path) -> Files {
+    let named = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name.clone(), comparable(&name, std::fs::read(path).unwrap()))
+    };
+    files_below(folder).into_iter().map(named).collect()
+}
 
 /// The item says when it was made; everything else must be equal.
 pub(super) fn comparable(name: &str, bytes: Vec<u8>) -> Vec<u8> {

@@ -6,6 +6,9 @@ mod database;
 /// The storage contract's way to a PostgreSQL.
 #[path = "../../../../tidegate-store/tests/it/postgres.rs"]
 mod postgres;
+/// The storage contract's S3 server.
+#[path = "../../../../tidegate-store/tests/it/s3.rs"]
+pub mod s3;
 mod scene;
 
 pub use api::{Answer, Api, json_of};
@@ -20,6 +23,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidegate_store::ArtifactLocation;
 
 /// How long anything in these tests may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -47,6 +51,27 @@ impl Installation {
 
     pub fn on(database: &Database) -> Self {
         Self { database: database.url(), ..Self::new() }
+    }
+
+    /// Its buckets are on that server.
+    pub fn on_s3(&mut self, server: &s3::Server) {
+        let ArtifactLocation::S3 { endpoint, region, access_key_id, secret_access_key, allow_http, .. } =
+            server.location("")
+        else {
+            panic!("an S3 server has buckets");
+        };
+        let settings = [
+            ("ENDPOINT", endpoint),
+            ("REGION", Some(region)),
+            ("ACCESS_KEY_ID", access_key_id),
+            ("SECRET_ACCESS_KEY", secret_access_key),
+            ("ALLOW_HTTP", Some(allow_http.to_string())),
+        ];
+        self.extra_env.extend(
+            settings
+                .into_iter()
+                .filter_map(|(name, value)| Some((format!("TIDEGATE_ARTIFACTS__S3__{name}"), value?))),
+        );
     }
 
     pub fn data_dir(&self) -> PathBuf {
