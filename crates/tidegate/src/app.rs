@@ -120,6 +120,14 @@ impl RunningServer {
             settings: job_settings(config, me.id.to_string())?,
         });
 
+        let upkeep = jobs::Upkeep {
+            store: Arc::clone(&store),
+            artifacts: Arc::clone(&artifacts),
+            clock: Arc::clone(&clock),
+            folder: config.jobs_folder(),
+            retention: SignedDuration::from_hours(24 * i64::from(config.jobs.retention_days)),
+        };
+
         let (stop_http, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let Application { router, async_runner } = tidegate_api::application(state);
@@ -134,8 +142,8 @@ impl RunningServer {
             )),
             tokio::spawn(controller.run(stop_background.clone())),
             tokio::spawn(async_runner.run(stop_background.clone())),
-            tokio::spawn(Arc::clone(&runner).run(stop_background.clone())),
-            tokio::spawn(jobs::upkeep(runner, stop_background.clone())),
+            tokio::spawn(runner.run(stop_background.clone())),
+            tokio::spawn(upkeep.run(stop_background.clone())),
             tokio::spawn(follow_routes(placement, Arc::clone(&readiness), stop_background.clone())),
             tokio::spawn(fleet::report(fleet, stop_background.clone())),
             tokio::spawn(fleet::sweep(Arc::clone(&store), Arc::clone(&clock), stop_background.clone())),
@@ -324,8 +332,7 @@ fn job_settings(config: &Config, holder: String) -> anyhow::Result<JobSettings> 
         max_memory_bytes: config.jobs.max_memory_mib * MIB,
         limits: ImageLimits::with_max_pixels(config.server.max_image_megapixels * 1_000_000),
         sources: config.scene_sources()?,
-        folder: config.data_dir.join("jobs"),
-        retention: SignedDuration::from_hours(24 * i64::from(config.jobs.retention_days)),
+        folder: config.jobs_folder(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What jobs may do, and where they may read from.
 
+use std::path::PathBuf;
+
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use tidegate_api::{SceneSources, WebPlace};
@@ -51,6 +53,11 @@ impl JobsConfig {
 }
 
 impl Config {
+    /// Where each job has a folder of its own while it is at work.
+    pub fn jobs_folder(&self) -> PathBuf {
+        self.data_dir.join("jobs")
+    }
+
     /// Import roots are read by the server already, so they are sources as well.
     pub fn scene_sources(&self) -> anyhow::Result<SceneSources> {
         const KEY: &str = "jobs.sources";

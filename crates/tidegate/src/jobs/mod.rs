@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::controller::Placement;
 
-pub use upkeep::upkeep;
+pub use upkeep::Upkeep;
 
 /// How often the store is looked at when nothing was told: leases run out silently.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,8 +60,6 @@ pub struct JobSettings {
     pub sources: SceneSources,
     /// Where each job has a folder of its own while it is at work.
     pub folder: PathBuf,
-    /// After which a job that is over is deleted.
-    pub retention: SignedDuration,
 }
 
 impl Runner {

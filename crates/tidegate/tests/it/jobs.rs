@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use jiff::SignedDuration;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tidegate_core::{Environment, JobId, ModelId, Timestamp};
+use tidegate_store::{JobEnd, NewEvent, NewJob, Store};
 
 use self::place::{
     MODEL, Place, ask, assert_same, comparable, download, holder, is_replica, item, kinds, outputs,
@@ -408,6 +411,62 @@ async fn a_source_that_drops_is_waited_for() {
     assert!(events.contains("302"), "{events}");
     api.post(&format!("{job}/cancel"), &json!({})).await.expect(200);
     serving.abort();
+}
+
+/// A job of long ago, in the store of a server that was off for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_over_for_long_is_deleted_with_its_files() {
+    let place = Place::new();
+    write_scene(&place.path("small.tif"), 300, 300);
+    for database in databases().await {
+        let mut installation = Installation::on(&database);
+        place.allow(&mut installation, &[]);
+        installation.extra_env.push(("TIDEGATE_JOBS__RETENTION_DAYS".to_owned(), "3".to_owned()));
+        let server = installation.start().await;
+        with_model(&server.api, &installation, &item(), MODEL).await;
+        let body = json!({"modelId": MODEL, "source": place.address("small.tif")});
+        let fresh = ask(&server.api, &body).await;
+        let done = wait_until(&server.api, &fresh, "Succeeded").await;
+        let now: Timestamp = done["completedAt"].as_str().unwrap().parse().unwrap();
+        let model = ModelId::new(done["modelId"].as_str().unwrap());
+        server.kill();
+
+        let sqlite = format!("sqlite://{}", installation.data_dir().join("tidegate.db").display());
+        let store = Store::connect(&database.url().unwrap_or(sqlite)).await.unwrap();
+        let artifacts = installation.data_dir().join("artifacts/jobs");
+        for (id, days_ago) in [("job-of-old", 4), ("job-of-late", 2)] {
+            let at = now - SignedDuration::from_hours(24 * days_ago);
+            store_ended_job(&store, &model, id, at).await;
+            std::fs::create_dir_all(artifacts.join(id).join("outputs")).unwrap();
+            std::fs::write(artifacts.join(id).join("outputs/prediction_mask.tif"), "mask").unwrap();
+        }
+        drop(store);
+        let server = installation.start().await;
+        server.api.wait_for("/api/v1/jobs/job-of-old", |answer| answer.status == 404).await;
+        server.api.wait_for("/ready", |_| !artifacts.join("job-of-old").exists()).await;
+        assert!(artifacts.join("job-of-late/outputs/prediction_mask.tif").is_file());
+        assert_eq!(server.api.get("/api/v1/jobs").await.body["total"], 2);
+        outputs(&server.api, &fresh, &done).await;
+        drop(server);
+        database.stop().await;
+    }
+}
+
+async fn store_ended_job(store: &Store, model_id: &ModelId, id: &str, at: Timestamp) {
+    let event = NewEvent { at, kind: "told".to_owned(), message: String::new(), evidence: Value::Null };
+    let job = NewJob {
+        id: JobId::new(id),
+        kind: "raster",
+        model_id: model_id.clone(),
+        environment: Environment::Production,
+        request: Value::Null,
+        requested_by: "ana".to_owned(),
+        created_at: at,
+    };
+    assert!(store.jobs.create(&job, &event, 10).await.unwrap());
+    let (_, hold) = store.jobs.take("of old", at, SignedDuration::from_secs(10)).await.unwrap().unwrap();
+    let end = JobEnd::Failed { reason: "no".to_owned() };
+    assert!(store.jobs.end(&hold, &end, at, &event).await.unwrap());
 }
 
 /// Scenes in one place of a bucket, artifacts in another; asked for and fetched by the command line.
