@@ -18,6 +18,7 @@ mod item;
 mod memory;
 mod overviews;
 mod projection;
+mod remedy;
 mod spool;
 mod survey;
 mod trace;
@@ -29,13 +30,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use area::{AreaError, AreaOfInterest};
-pub use assumed::AssumedCrs;
+pub use assumed::{AssumedCrs, UnnamedCrs};
+pub use checkpoint::Ingredient;
 use checkpoint::{Begun, Workshop};
 use cog::{CogSpec, TILE};
 use derived::Derived;
 use ground::Ground;
 pub use item::{ITEM, SceneProvenance, media_type, write_item};
 pub use projection::Projection;
+pub use remedy::Remedy;
 pub use vectors::VectorFormat;
 
 use tidegate_core::Timestamp;
@@ -156,31 +159,34 @@ pub struct SceneSeconds {
     pub overlay: f64,
 }
 
+/// Says what is wrong; [`SceneError::remedy`] says what can be done about it.
 #[derive(Debug, thiserror::Error)]
 pub enum SceneError {
     #[error(transparent)]
     Read(ImageError),
-    #[error("{0}; what is done is kept: go on with --resume")]
+    #[error(transparent)]
     SourceLost(ImageError),
     #[error(transparent)]
     Segment(SegmentError),
-    #[error("`{}` holds an unfinished run of this scene ({done} of {total} strips): go on with --resume, or begin again with --restart", folder.display())]
+    #[error("`{}` holds an unfinished run of this scene ({done} of {total} strips)", folder.display())]
     Unfinished { folder: PathBuf, done: usize, total: usize },
-    #[error("the unfinished run in `{}` was begun with {what}: use the same again, or begin anew with --restart", folder.display())]
-    Changed { folder: PathBuf, what: String },
+    #[error("the unfinished run in `{}` was begun with {what}", folder.display())]
+    Changed { folder: PathBuf, what: Ingredient },
     #[error(
         "the model's item does not say how many channels its output has, which a raster of probabilities needs"
     )]
     UnknownChannels,
-    #[error("{format} is not possible: {reason}")]
-    Vectors { format: &'static str, reason: String },
-    #[error("failed to write into `{}`{}", folder.display(), if *.resumable { "; what is done is kept: go on with --resume" } else { "" })]
+    #[error(
+        "{format} is not possible: it holds longitude and latitude, and there is no way from {system} to them here"
+    )]
+    Vectors { format: &'static str, system: String },
+    #[error("failed to write into `{}`", folder.display())]
     Write { folder: PathBuf, resumable: bool, source: io::Error },
     #[error(
-        "rows of {width} pixels, {work_width} at the model's resolution, would take about {needed_mib} MiB of memory, and {limit_mib} are allowed: check --gsd, or cut the scene into narrower pieces"
+        "rows of {width} pixels, {work_width} at the model's resolution, would take about {needed_mib} MiB of memory, and {limit_mib} are allowed"
     )]
     Memory { width: usize, work_width: usize, needed_mib: u64, limit_mib: u64 },
-    #[error("stopped; what is done is kept: go on with --resume")]
+    #[error("stopped")]
     Stopped,
 }
 

@@ -16,6 +16,7 @@ mod jobs;
 mod listener;
 mod local;
 mod logging;
+mod remedies;
 mod scenes;
 mod webhooks;
 

@@ -13,7 +13,7 @@ use tidegate_geo::raster::{
     ByteSource, FileSource, Georeference, MemoryRaster, Raster, RasterInfo, TiffRaster, parse_world_file,
     world_file_names,
 };
-use tidegate_geo::scene::{AssumedCrs, Projection};
+use tidegate_geo::scene::{AssumedCrs, Projection, UnnamedCrs};
 use tidegate_geo::{CrsUnit, ImageLimits};
 use tidegate_store::{Redirects, RemoteFile};
 use tokio::runtime::Handle;
@@ -126,15 +126,13 @@ fn world_file(image: &Path) -> anyhow::Result<Option<tidegate_geo::raster::Affin
 }
 
 /// With the reference system that the user names, or the file does.
-fn placed(mut georeference: Georeference, assumed: Option<AssumedCrs>) -> anyhow::Result<Georeference> {
+fn placed(mut georeference: Georeference, assumed: Option<AssumedCrs>) -> Result<Georeference, UnnamedCrs> {
     match assumed {
         Some(AssumedCrs::Epsg(epsg)) => {
             let in_degrees = Projection::of_epsg(epsg).is_some_and(|projection| projection.in_degrees());
             georeference.assume(epsg, if in_degrees { CrsUnit::Degree } else { CrsUnit::Metre });
         }
-        None if georeference.transform.is_some() && !georeference.has_crs => bail!(
-            "the scene does not name its coordinate reference system: name it with --assume-crs EPSG:32645 (or what it is), or go on without by --assume-crs none"
-        ),
+        None if georeference.transform.is_some() && !georeference.has_crs => return Err(UnnamedCrs),
         _ => {}
     }
     Ok(georeference)

@@ -20,7 +20,7 @@ pub enum AreaError {
     #[error("the area of interest is not GeoJSON with polygons: {what}")]
     NotPolygons { what: String },
     #[error(
-        "the area of interest is in longitude and latitude, and there is no way from them to the scene's coordinates: name its reference system with --assume-crs"
+        "the area of interest is in longitude and latitude, and there is no way from them to the scene's coordinates"
     )]
     NoProjection,
     #[error("the area of interest does not touch the scene")]

@@ -1,6 +1,6 @@
 //! A reference system that somebody names in place of the file.
 
-use super::Projection;
+use super::{Projection, Remedy};
 
 /// What the user says of a scene's reference system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +8,17 @@ pub enum AssumedCrs {
     Epsg(u32),
     /// Go on without.
     None,
+}
+
+/// A scene has a place and does not say in which reference system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the scene does not name its coordinate reference system")]
+pub struct UnnamedCrs;
+
+impl UnnamedCrs {
+    pub fn remedy(&self) -> Remedy {
+        Remedy::NameCrsOrNone
+    }
 }
 
 impl std::str::FromStr for AssumedCrs {

@@ -42,13 +42,44 @@ pub(super) struct Folder(PathBuf);
 #[derive(Debug)]
 pub(super) enum OpenError {
     Unfinished { done: usize, total: usize },
-    Changed { what: String },
+    Changed { what: Ingredient },
     Io(io::Error),
 }
 
-/// What must be the same for a run to be resumed: names and values, so that a change can be named.
+/// What must be the same for a run to be resumed, with its values, so that a change can be named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Fingerprint(Vec<(String, String)>);
+struct Fingerprint(Vec<(Ingredient, String)>);
+
+/// What a result depends on. Shown as what is wrong when it has changed: "another ground resolution".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ingredient {
+    Identity,
+    Size,
+    Item,
+    Gsd,
+    Overlap,
+    Augmentation,
+    Probability,
+    Area,
+    Release,
+}
+
+impl std::fmt::Display for Ingredient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Identity => "another scene, model or runtime",
+            Self::Size => "a raster of another size",
+            Self::Item => "another item of the model, or another threshold",
+            Self::Gsd => "another ground resolution",
+            Self::Overlap => "another overlap of tiles",
+            Self::Augmentation => "another setting of test-time augmentation",
+            Self::Probability => "another setting of whether probabilities are written",
+            Self::Area => "another area of interest",
+            Self::Release => "another release of tidegate",
+        })
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
@@ -201,26 +232,26 @@ impl Fingerprint {
         let digest = |text: String| Sha256Digest::of(text.as_bytes()).to_string();
         let area = job.area.map(|area| digest(format!("{area:?}")));
         let entries = [
-            ("another scene, model or runtime", job.identity.to_owned()),
-            ("a raster of another size", format!("{} x {}", info.width, info.height)),
-            ("another item of the model, or another --threshold", digest(format!("{:?}", job.item))),
-            ("another --gsd", format!("{:?}", segment.gsd_m)),
-            ("another --overlap", segment.overlap_px.to_string()),
-            ("another setting of --tta", segment.augment.to_string()),
-            ("another setting of --probability", job.options.probability.to_string()),
-            ("another --aoi", area.unwrap_or_default()),
-            ("another release of tidegate", env!("CARGO_PKG_VERSION").to_owned()),
+            (Ingredient::Identity, job.identity.to_owned()),
+            (Ingredient::Size, format!("{} x {}", info.width, info.height)),
+            (Ingredient::Item, digest(format!("{:?}", job.item))),
+            (Ingredient::Gsd, format!("{:?}", segment.gsd_m)),
+            (Ingredient::Overlap, segment.overlap_px.to_string()),
+            (Ingredient::Augmentation, segment.augment.to_string()),
+            (Ingredient::Probability, job.options.probability.to_string()),
+            (Ingredient::Area, area.unwrap_or_default()),
+            (Ingredient::Release, env!("CARGO_PKG_VERSION").to_owned()),
         ];
-        Self(entries.map(|(name, value)| (name.to_owned(), value)).to_vec())
+        Self(entries.to_vec())
     }
 
-    /// What is not the same, in words.
-    fn difference(&self, other: &Self) -> Option<String> {
+    /// What is not the same.
+    fn difference(&self, other: &Self) -> Option<Ingredient> {
         if self == other {
             return None;
         }
         let changed = self.0.iter().zip(&other.0).find(|(one, other)| one != other);
-        Some(changed.map_or_else(|| "another release of tidegate".to_owned(), |(one, _)| one.0.clone()))
+        Some(changed.map_or(Ingredient::Release, |(one, _)| one.0))
     }
 }
 

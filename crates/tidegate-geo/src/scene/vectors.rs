@@ -97,10 +97,7 @@ impl VectorFormat {
             return Ok(());
         }
         let system = epsg.map_or("an unnamed system".to_owned(), |epsg| format!("EPSG:{epsg}"));
-        let reason = format!(
-            "it holds longitude and latitude, and there is no way from {system} to them here; choose fgb or gpkg, or name a system with --assume-crs"
-        );
-        Err(SceneError::Vectors { format, reason })
+        Err(SceneError::Vectors { format, system })
     }
 
     pub(super) fn create(self, path: &Path, layer: &Layer<'_>) -> io::Result<Box<dyn VectorSink>> {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tidegate_core::{Sha256Digest, Tensor, Timestamp};
 use tidegate_geo::raster::{FileSource, MemoryRaster, Raster, Samples, TiffRaster};
 use tidegate_geo::scene::{
-    AreaOfInterest, Begin, SceneError, SceneJob, SceneOptions, SceneProvenance, SceneReport, VectorFormat,
-    predict_scene, write_item,
+    AreaOfInterest, Begin, Remedy, SceneError, SceneJob, SceneOptions, SceneProvenance, SceneReport,
+    VectorFormat, predict_scene, write_item,
 };
 use tidegate_geo::{CrsUnit, GeoReference, Image, ModelItem, RunFault, SegmentOptions};
 
@@ -188,7 +188,7 @@ fn the_result_does_not_depend_on_threads_batches_or_interruptions() {
         run.stop_after = usize::MAX;
         if stop_after >= 45 {
             let refused = run.predict(folder.path(), Begin::Carefully).unwrap_err();
-            assert!(refused.to_string().contains("--resume"), "{refused}");
+            assert_eq!(refused.remedy(), Some(Remedy::ResumeOrRestart), "{refused}");
         }
         run.options.segment.threads = 1;
         let resumed = run.predict(folder.path(), Begin::Resume).unwrap();
@@ -215,7 +215,7 @@ fn a_run_is_resumed_only_as_what_it_was() {
     run.stop_after = usize::MAX;
     run.options.segment.augment = true;
     let error = run.predict(folder.path(), Begin::Resume).unwrap_err();
-    assert!(error.to_string().contains("another setting of --tta"), "{error}");
+    assert!(error.to_string().contains("another setting of test-time"), "{error}");
     run.options.segment.augment = false;
     // Half of a scene by one threshold and half by another would be nobody's result.
     let mut stricter = item.clone();

@@ -17,6 +17,7 @@ use super::{ServerFlag, progress_bar, say};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigFlags};
 use crate::local::{self, SceneRequest};
+use crate::remedies::Face;
 use crate::scenes;
 
 /// What a prediction is made of.
@@ -112,6 +113,10 @@ fn refuse_scene(args: &PredictArgs, model: &str) -> anyhow::Result<()> {
 }
 
 async fn run_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow::Result<()> {
+    predict_locally(args, item, config).await.map_err(|error| Face::CommandLine.explain(error))
+}
+
+async fn predict_locally(args: &PredictArgs, item: &Path, config: &Config) -> anyhow::Result<()> {
     // First, so that a scene is not read for nothing.
     let mut model = local::read_item(item)?;
     let limits = ImageLimits::with_max_pixels(config.server.max_image_megapixels * 1_000_000);

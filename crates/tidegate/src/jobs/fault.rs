@@ -9,6 +9,7 @@ use tidegate_serve::InferError;
 use tidegate_store::{ArtifactError, PutError, RemoteError, StoreError};
 
 use crate::controller::PlaceError;
+use crate::remedies::Face;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JobFault {
@@ -31,14 +32,14 @@ impl JobFault {
         Self::Final(error.to_string())
     }
 
-    /// Of the pipeline, whose words are for a command line.
-    pub fn last_of(error: &impl std::fmt::Display) -> Self {
-        Self::Final(in_words_of_the_api(&error.to_string()))
+    /// Of the pipeline, with what a caller can do about it.
+    pub fn of_pipeline(error: impl Into<anyhow::Error>) -> Self {
+        Self::Final(Face::Job.words(&error.into()))
     }
 
     /// Of opening a scene.
     pub fn of_source(error: &anyhow::Error) -> Self {
-        let text = in_words_of_the_api(&format!("{error:#}"));
+        let text = Face::Job.words(error);
         let is_passing = match (error.downcast_ref::<RemoteError>(), error.downcast_ref::<ImageError>()) {
             (Some(error), _) => error.may_pass(),
             (None, Some(error)) => matches!(error, ImageError::Unreadable { .. }),
@@ -61,7 +62,7 @@ impl JobFault {
                     Err(other) => Self::Final(format!("the model failed on a tile: {other}")),
                 }
             }
-            error => Self::last_of(&error),
+            error => Self::of_pipeline(error),
         }
     }
 
@@ -97,16 +98,4 @@ impl From<StoreError> for JobFault {
         let text = error_chain(&error);
         if error.retryable() { Self::Passing(text) } else { Self::Final(text) }
     }
-}
-
-/// The pipeline speaks to people at a command line; a job's caller gives the same things as fields.
-fn in_words_of_the_api(text: &str) -> String {
-    let words = [
-        ("--assume-crs EPSG:32645", "`assumeCrs`: `EPSG:32645`"),
-        ("--assume-crs none", "`assumeCrs`: `none`"),
-        ("--assume-crs", "`assumeCrs`"),
-        ("--gsd", "`gsd`"),
-        ("; what is done is kept: go on with --resume", ""),
-    ];
-    words.iter().fold(text.to_owned(), |text, (flag, field)| text.replace(flag, field))
 }

@@ -65,7 +65,7 @@ impl Prediction {
 
     fn area(&self, scene: &Scene) -> Result<Option<AreaOfInterest>, JobFault> {
         let Some(aoi) = self.raster_job.options.aoi.as_ref() else { return Ok(None) };
-        AreaOfInterest::of_json(aoi, scene.raster.info()).map(Some).map_err(|error| JobFault::last_of(&error))
+        AreaOfInterest::of_json(aoi, scene.raster.info()).map(Some).map_err(JobFault::of_pipeline)
     }
 
     async fn open(&self) -> Result<Scene, JobFault> {

@@ -264,12 +264,19 @@ async fn what_cannot_be_predicted_fails_with_its_reason() {
     write_scene(&place.path("fine.tif"), 300, 300);
     std::fs::copy(repository().join("examples/refugee-camp/sample-tile.png"), place.path("tile.png"))
         .unwrap();
+    std::fs::write(place.path("nowhere.tif"), without_crs(scene(300, 300))).unwrap();
     let far = json!({"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 1]]]});
     let cases = [
         ("cut.tif", json!({}), "ends too early"),
         ("text.tif", json!({}), "neither a GeoTIFF"),
         ("tile.png", json!({}), "neither a GeoTIFF"),
         ("fine.tif", json!({"aoi": far}), "does not touch"),
+        ("nowhere.tif", json!({}), "name it in `options.assumeCrs`"),
+        (
+            "nowhere.tif",
+            json!({"assumeCrs": "none", "aoi": far}),
+            "name its reference system in `options.assumeCrs`",
+        ),
         ("fine.tif", json!({"gsd": 90_000.0}), "`gsd`"),
     ];
     for (name, options, expected) in cases {
@@ -300,6 +307,15 @@ async fn what_cannot_be_predicted_fails_with_its_reason() {
     command.args(["--server", &api.base]);
     let (success, _, errors) = run(command);
     assert!(!success && errors.contains("tidegate job raster"), "{errors}");
+}
+
+/// The tag of the GeoKeys becomes one that nobody knows; the place stays.
+fn without_crs(mut scene: Vec<u8>) -> Vec<u8> {
+    const SHORT: [u8; 2] = [3, 0];
+    let entry = [34_735u16.to_le_bytes(), SHORT].concat();
+    let at = scene.windows(4).rposition(|bytes| bytes == entry).expect("the scene names its system");
+    scene[at..at + 2].copy_from_slice(&34_999u16.to_le_bytes());
+    scene
 }
 
 /// Needs a disk that can be filled: `TIDEGATE_TEST_TINY_DISK` names a folder on one of at most a few hundred megabytes.
