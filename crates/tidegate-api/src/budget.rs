@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::{ApiError, ErrorCode, OVERLOAD_RETRY_S};
 use crate::extract::{media_type, too_large};
 use crate::native::inference::ndjson;
+use crate::native::jobs::scene_query;
 use crate::oip::grpc;
 
 /// Bodies of the largest size that fit at once. With two, one slow sender of large bodies could keep everybody out;
@@ -75,12 +76,15 @@ pub(crate) async fn within_budget(State(context): State<Context>, request: Reque
 /// Files of a registration and uploaded scenes go from the network to the store and are never held; gRPC holds message by
 /// message, a stream some lines.
 fn is_held_elsewhere(request: &Request<Body>) -> bool {
-    grpc::owns(request.uri().path()) || is_upload(request) || ndjson::owns(request)
+    grpc::owns(request.uri().path())
+        || is_upload(request)
+        || scene_query::carries_scene(request)
+        || ndjson::owns(request)
 }
 
 fn is_upload(request: &Request<Body>) -> bool {
     request.method() == Method::POST
-        && ["/api/v1/models", "/api/v1/jobs/raster"].contains(&request.uri().path())
+        && request.uri().path() == "/api/v1/models"
         && media_type(request.headers()) == "multipart/form-data"
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod outputs;
 pub(crate) mod raster;
+pub(crate) mod scene_query;
 mod view;
 
 use axum::Json;

@@ -133,7 +133,7 @@ impl RasterOptions {
         let mut faults = Vec::new();
         let mut check = |field: &str, holds: bool, message: &str| {
             if !holds {
-                faults.push(Fault::new(format!("options.{field}"), message));
+                faults.push(Fault::new(field, message));
             }
         };
         let positive = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value > 0.0);

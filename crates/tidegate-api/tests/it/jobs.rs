@@ -101,7 +101,7 @@ async fn every_mistake_is_named_before_anything_is_queued() {
         assert_eq!(reply.status.as_u16(), status, "{changes}: {}", reply.text());
         reply.check(status, code, field);
     }
-    app.post_raw(JOBS, "image/tiff", vec![0; 10]).await.check(415, "UNSUPPORTED_MEDIA_TYPE", "");
+    app.post_raw(JOBS, "image/png", vec![0; 10]).await.check(415, "UNSUPPORTED_MEDIA_TYPE", "");
     assert_eq!(app.get("/api/v1/jobs").await.json()["total"], 0);
     app.get("/api/v1/jobs/job-1").await.check(404, "JOB_NOT_FOUND", "");
     app.get("/api/v1/jobs?status=Lost").await.check(400, "VALIDATION_ERROR", "status");
@@ -123,6 +123,76 @@ async fn a_full_queue_says_so_before_an_upload() {
     app.post_form(JOBS, &[job, scene_part("scene.tif", 100)]).await.check(503, "SERVICE_UNAVAILABLE", "");
     let keys = app.stored_keys().await;
     assert!(keys.iter().all(|key| !key.starts_with("jobs/")), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_scene_may_be_the_body() {
+    let app = app().await;
+    let query = "modelId=refugee-camp-detector&gsd=0.3&polygons=geojson,gpkg&minArea=4&overlay=false&tta=true\
+                 &name=camp.tif&aoi=%7B%22type%22:%22Polygon%22,%22coordinates%22:[[[1,1],[2,1],[2,2],[1,1]]]%7D";
+    let reply =
+        app.post_raw(&format!("{JOBS}?{query}"), "image/tiff; application=geotiff", vec![7; 1000]).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text());
+    let queued = reply.json();
+    let options = &queued["options"];
+    assert_eq!((&queued["source"], &options["gsd"]), (&json!("camp.tif"), &json!(0.3)));
+    assert_eq!((&options["polygons"], &options["overlay"]), (&json!(["geojson", "gpkg"]), &json!(false)));
+    assert_eq!((&options["aoi"]["type"], &options["tta"]), (&json!("Polygon"), &json!(true)));
+    assert_eq!(options["overlap"], 32, "the default");
+    let key = format!("jobs/{}/scene/camp.tif", queued["jobId"].as_str().unwrap());
+    assert!(app.stored_keys().await.contains(&key));
+
+    // As curl sends it with --data-binary and no header; with -T there is none at all.
+    let plain = format!("{JOBS}?modelId={MODEL}");
+    let reply = app.post_raw(&plain, "application/x-www-form-urlencoded", vec![7; 10]).await;
+    assert_eq!(reply.json()["source"], "scene.tif", "{}", reply.text());
+    app.post_raw(&plain, "image/tiff", vec![7; 10]).await.check(503, "SERVICE_UNAVAILABLE", "");
+    clear(&app).await;
+    let request = http::Request::builder().method(Method::POST).uri(&plain).body(Body::from(vec![7; 10]));
+    let reply = app.send(request.unwrap()).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text());
+    clear(&app).await;
+
+    let cases = [
+        ("gsd=1", 10, 400, "VALIDATION_ERROR", "modelId"),
+        ("modelId=nobody", 10, 404, "MODEL_NOT_FOUND", ""),
+        ("modelId=refugee-camp-detector&version=9.0.0", 10, 404, "VERSION_NOT_FOUND", ""),
+        ("modelId=refugee-camp-detector&environment=Mars", 10, 400, "VALIDATION_ERROR", "environment"),
+        ("modelId=refugee-camp-detector&treshold=0.5", 10, 400, "VALIDATION_ERROR", "treshold"),
+        ("modelId=refugee-camp-detector&threshold=2", 10, 400, "VALIDATION_ERROR", "threshold"),
+        ("modelId=refugee-camp-detector&threshold=half", 10, 400, "VALIDATION_ERROR", "threshold"),
+        ("modelId=refugee-camp-detector&polygons=shp", 10, 400, "VALIDATION_ERROR", "polygons"),
+        ("modelId=refugee-camp-detector&aoi=here", 10, 400, "VALIDATION_ERROR", "aoi"),
+        ("modelId=refugee-camp-detector&name=../x.tif", 10, 400, "VALIDATION_ERROR", "name"),
+        ("modelId=refugee-camp-detector", 0, 400, "VALIDATION_ERROR", "scene"),
+        ("modelId=refugee-camp-detector", 1001, 413, "PAYLOAD_TOO_LARGE", "scene"),
+    ];
+    for (query, size, status, code, field) in cases {
+        let reply = app.post_raw(&format!("{JOBS}?{query}"), "image/tiff", vec![7; size]).await;
+        assert_eq!(reply.status.as_u16(), status, "{query}: {}", reply.text());
+        reply.check(status, code, field);
+    }
+    // A query beside a request that has everything in its JSON would be ignored.
+    app.post(&format!("{JOBS}?gsd=1"), &body()).await.check(400, "VALIDATION_ERROR", "gsd");
+    let packed = http::Request::builder()
+        .method(Method::POST)
+        .uri(&plain)
+        .header("content-type", "image/tiff")
+        .header("content-encoding", "gzip")
+        .body(Body::from(vec![7; 10]));
+    app.send(packed.unwrap()).await.check(415, "UNSUPPORTED_MEDIA_TYPE", "");
+    assert_eq!(app.get("/api/v1/jobs").await.json()["total"], 0);
+    let keys = app.stored_keys().await;
+    assert!(keys.iter().all(|key| !key.starts_with("jobs/")), "{keys:?}");
+}
+
+/// Ends and deletes every job.
+async fn clear(app: &App) {
+    for job in app.get("/api/v1/jobs").await.json()["jobs"].as_array().unwrap() {
+        let path = format!("/api/v1/jobs/{}", job["jobId"].as_str().unwrap());
+        app.post(&format!("{path}/cancel"), &json!({})).await;
+        assert_eq!(app.delete(&path).await.status, StatusCode::NO_CONTENT);
+    }
 }
 
 #[tokio::test]

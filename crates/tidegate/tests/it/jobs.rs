@@ -58,7 +58,18 @@ async fn a_job_gives_what_predict_gives_by_address_and_by_upload() {
     assert_eq!(download(api, &mask, Some("bytes=999999999-")).await.0, 416);
     assert_eq!(api.get(&format!("{job}/outputs/nothing.tif")).await.status, 404);
 
-    // Uploaded, the same, by the command line.
+    // As the body of a request, the same.
+    let query = "probability=true&polygons=geojson,fgb,parquet&threshold=0.4&name=small.tif";
+    let bytes = std::fs::read(place.path("small.tif")).unwrap();
+    let request =
+        reqwest::Client::new().post(api.url(&format!("/api/v1/jobs/raster?modelId={MODEL}&{query}")));
+    let created = request.header("content-type", "image/tiff").body(bytes).send().await.unwrap();
+    assert_eq!(created.status(), 202);
+    let job = created.headers()["location"].to_str().unwrap().to_owned();
+    let done = wait_until(api, &job, "Succeeded").await;
+    assert_same(&expected, &outputs(api, &job, &done).await);
+
+    // Uploaded by the command line, the same.
     let mut command = installation.command();
     command.args(["job", "raster"]).arg(place.path("small.tif")).args(["--model", MODEL]);
     command.args(flags).args(["--output-dir", "fetched", "--server", &api.base]);
@@ -66,7 +77,7 @@ async fn a_job_gives_what_predict_gives_by_address_and_by_upload() {
     assert!(success && output.contains("polygons by refugee-camp-detector 1.0.0"), "{output}\n{errors}");
     assert_same(&expected, &read_files(&installation.folder.path().join("fetched")));
     let listed = api.get("/api/v1/jobs?status=Succeeded").await.expect(200);
-    assert_eq!(listed["total"], 2, "{listed}");
+    assert_eq!(listed["total"], 3, "{listed}");
 
     // Deleted, nothing is left of them: not the upload, not the outputs, no folder.
     for listed in listed["jobs"].as_array().unwrap() {

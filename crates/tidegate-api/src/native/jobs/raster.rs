@@ -1,9 +1,12 @@
-//! `POST /api/v1/jobs/raster`: a scene by its address, or uploaded.
+//! `POST /api/v1/jobs/raster`: a scene by its address, or uploaded in a form or as the body.
+
+use std::convert::identity;
+use std::io;
 
 use axum::Json;
-use axum::extract::multipart::Field;
-use axum::extract::{FromRequest, Multipart, Request, State};
-use futures::TryStreamExt;
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Request, State};
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,10 +16,11 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::find;
+use super::scene_query::{self, SceneQuery};
 use super::view::JobView;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
-use crate::extract::{ApiJson, Principal, is_json, lend_body, media_type};
+use crate::extract::{ApiJson, ApiQuery, Principal, is_json, lend_body, media_type};
 use crate::native::deployments::view::Names;
 use crate::native::models;
 use crate::native::registration::form::{json_part, read_text};
@@ -27,22 +31,24 @@ use crate::operations::raster::{
 };
 use crate::operations::register::{file_name, parse_number};
 
+pub(super) const PATH: &str = "/api/v1/jobs/raster";
+
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RasterRequest {
     /// Id or name.
     #[schema(example = "refugee-camp-detector")]
-    model_id: String,
+    pub(super) model_id: String,
     /// A version that the model's route names, instead of the one with most of the traffic.
     #[schema(example = "1.0.0")]
-    version: Option<String>,
+    pub(super) version: Option<String>,
     #[schema(value_type = Option<String>, example = "Production")]
-    environment: Option<Environment>,
+    pub(super) environment: Option<Environment>,
     /// `https://...`, `s3://...` or `file:///...`, at a place that this server may read; in a form, the part `scene` instead.
     #[schema(example = "https://maps.example.org/scene.tif")]
-    source: Option<String>,
+    pub(super) source: Option<String>,
     #[serde(default)]
-    options: RasterOptions,
+    pub(super) options: RasterOptions,
 }
 
 /// The same as a form: `job` first, then the file.
@@ -55,9 +61,12 @@ pub(crate) struct RasterForm {
     scene: String,
 }
 
-/// Has a scene of any size predicted by a deployed version. Answers at once; GET the job to watch it.
+/// Has a scene of any size predicted by a deployed version. Answers at once; GET the job to watch it. The scene is at an address
+/// (JSON), in a form, or the body itself; then the parameters say what is wanted of it.
 #[utoipa::path(post, path = "/api/v1/jobs/raster", operation_id = "createRasterJob", tag = "jobs",
-    request_body(content((RasterRequest = "application/json"), (RasterForm = "multipart/form-data"))),
+    params(SceneQuery),
+    request_body(content((RasterRequest = "application/json"), (RasterForm = "multipart/form-data"),
+        (Vec<u8> = "image/tiff"), (Vec<u8> = "application/octet-stream"))),
     responses((status = 202, body = JobView, headers(("Location" = String))),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, description = "The version is not deployed there", body = ErrorBody),
@@ -72,7 +81,16 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<JobView>), ApiError> {
     let creating = async move {
         let id = match media_type(request.headers()).as_str() {
+            _ if scene_query::is_scene(&request) => {
+                let (request, rest) = lend_body(request);
+                let id = create_from_body(&context, &principal, request).await;
+                if id.is_err() {
+                    rest.drain().await;
+                }
+                id
+            }
             "multipart/form-data" => {
+                scene_query::refuse_query(&request)?;
                 let (request, rest) = lend_body(request);
                 let form = Multipart::from_request(request, &context).await?;
                 let id = create_from_form(&context, &principal, form).await;
@@ -82,12 +100,14 @@ pub(crate) async fn create(
                 id
             }
             media_type if is_json(media_type) => {
+                scene_query::refuse_query(&request)?;
                 let ApiJson(body) = ApiJson::from_request(request, &context).await?;
                 create_from_address(&context, &principal, body).await
             }
             _ => Err(ApiError::new(
                 ErrorCode::UnsupportedMediaType,
-                "send application/json with a `source`, or multipart/form-data with the parts `job` and `scene`",
+                "send application/json with a `source`, multipart/form-data with the parts `job` and `scene`, or the scene \
+                 itself as image/tiff with ?modelId=NAME",
             )),
         }?;
         let record = find(&context, &id).await?;
@@ -121,7 +141,7 @@ async fn create_from_address(
     let resolved = tokio::task::spawn_blocking(move || sources.resolve(&checked).map(drop)).await;
     let resolved = resolved.map_err(|error| ApiError::internal(&error))?;
     resolved.map_err(|refused| ApiError::invalid(FIELD, refused.to_string()))?;
-    let draft = draft(context, body).await?;
+    let draft = draft(context, body, of_options).await?;
     let id = context.ids.next(context.clock.now());
     queue(context, principal, &id, draft, SceneSource::Address { address }).await?;
     Ok(id)
@@ -143,12 +163,14 @@ async fn create_from_form(
                     );
                 }
                 refuse_if_full(context).await?;
-                draft_of_form = Some(draft(context, body).await?);
+                draft_of_form = Some(draft(context, body, of_options).await?);
             }
             "scene" => {
                 let before = "must come after the part `job`, so that a mistake shows before the upload";
                 let draft = draft_of_form.take().ok_or_else(|| Fault::new("scene", before))?;
-                return create_from_upload(context, principal, draft, field).await;
+                let name = field.file_name().unwrap_or_default().to_owned();
+                let upload = Upload { name, field: "scene", bytes: field.map_err(io::Error::other) };
+                return create_from_upload(context, principal, draft, upload).await;
             }
             name => {
                 let name: String = name.chars().take(80).collect();
@@ -159,21 +181,50 @@ async fn create_from_form(
     Err(Fault::new("scene", "missing; add the scene's file as a part named `scene`").into())
 }
 
+/// The body is the scene; everything else is in the query.
+async fn create_from_body(
+    context: &Context,
+    principal: &Principal,
+    request: Request,
+) -> Result<JobId, ApiError> {
+    scene_query::refuse_encoded(&request)?;
+    let (mut parts, body) = request.into_parts();
+    let ApiQuery(query) = ApiQuery::<SceneQuery>::from_request_parts(&mut parts, context).await?;
+    let (request, name) = query.into_request()?;
+    refuse_if_full(context).await?;
+    let draft = draft(context, request, identity).await?;
+    let upload = Upload { name, field: "name", bytes: body.into_data_stream().map_err(io::Error::other) };
+    create_from_upload(context, principal, draft, upload).await
+}
+
+/// A scene on its way.
+struct Upload<S> {
+    name: String,
+    /// What a fault of the name is a fault of.
+    field: &'static str,
+    bytes: S,
+}
+
 async fn create_from_upload(
     context: &Context,
     principal: &Principal,
     draft: Draft,
-    field: Field<'_>,
+    upload: Upload<impl Stream<Item = Result<Bytes, io::Error>> + Send + Unpin>,
 ) -> Result<JobId, ApiError> {
-    let name = field.file_name().unwrap_or_default().to_owned();
-    file_name::check(&name).map_err(|fault| Fault::new("scene", fault.message))?;
+    let Upload { name, field, bytes } = upload;
+    file_name::check(&name).map_err(|fault| Fault::new(field, fault.message))?;
     let id: JobId = context.ids.next(context.clock.now());
     let key = format!("{}/scene/{name}", job_prefix(&id));
     let limit_bytes = context.settings.max_scene_bytes;
-    let stored = context.artifacts.put(&key, field.map_err(std::io::Error::other), limit_bytes).await;
+    let stored = context.artifacts.put(&key, bytes, limit_bytes).await;
     let stored = stored.map_err(of_put)?;
-    let scene = SceneSource::Upload { name, key, sha256: stored.sha256, size_bytes: stored.size_bytes };
-    let queued = queue(context, principal, &id, draft, scene).await;
+    let queued = match stored.size_bytes {
+        0 => Err(Fault::new("scene", "is empty; send the file's bytes").into()),
+        size_bytes => {
+            let scene = SceneSource::Upload { name, key, sha256: stored.sha256, size_bytes };
+            queue(context, principal, &id, draft, scene).await
+        }
+    };
     if queued.is_err()
         && let Err(error) = context.artifacts.delete_prefix(&job_prefix(&id)).await
     {
@@ -200,9 +251,18 @@ fn of_put(error: PutError) -> ApiError {
     }
 }
 
-/// Everything that can be checked before the scene is there.
-async fn draft(context: &Context, body: RasterRequest) -> Result<Draft, ApiError> {
-    let faults = body.options.faults();
+/// Where JSON has the options.
+fn of_options(fault: Fault) -> Fault {
+    fault.within("options")
+}
+
+/// Everything that can be checked before the scene is there. `place` says where an option with a fault stands.
+async fn draft(
+    context: &Context,
+    body: RasterRequest,
+    place: impl Fn(Fault) -> Fault,
+) -> Result<Draft, ApiError> {
+    let faults: Vec<_> = body.options.faults().into_iter().map(place).collect();
     if !faults.is_empty() {
         return Err(ApiError::validation("the options do not fit", faults));
     }
