@@ -18,8 +18,9 @@ use std::thread::JoinHandle;
 use ort::environment::{Environment, ThreadManager};
 use ort::logging::LogLevel;
 use ort::session::SessionOutputs;
-use tidegate_core::{NamedTensor, Signature};
+use tidegate_core::{NamedTensor, Precision, Signature};
 
+use crate::accelerator::no_bf16;
 use crate::load_error::LoadError;
 use crate::onnx_file::OnnxFile;
 use crate::probe::measure_open_outputs;
@@ -128,30 +129,8 @@ impl Runtime for OnnxRuntime {
     fn load(&self, path: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, LoadError> {
         let file = OnnxFile::read(path)?;
         let open = file.open_outputs();
+        let Placed { session, provider, guard } = self.place(&file, path, options)?;
         let signature = file.into_signature();
-        let mut provider = self.accelerator.provider(options.precision)?;
-        if provider == Provider::OpenVino
-            && let Some(datatype) = guard::narrowed(&signature)
-        {
-            accelerators::may_do_without(
-                provider,
-                options.precision,
-                &format!("OpenVINO narrows {datatype}"),
-            )?;
-            provider = Provider::Cpu;
-        }
-        // First, since it refuses a broken model better than OpenVINO does.
-        let checking = match provider {
-            Provider::OpenVino => Some(self.build(Provider::Cpu, path, options)?.session),
-            Provider::Cpu | Provider::Cuda => None,
-        };
-        let Built { session, takes_part } = self.build(provider, path, options)?;
-        if !takes_part {
-            let reason = format!("no operator of the model runs on {}", provider.as_str());
-            accelerators::may_do_without(provider, options.precision, &reason)?;
-            provider = Provider::Cpu;
-        }
-        let guard = checking.filter(|_| takes_part).map(Guard::new);
         let mut session = OrtSession { session, provider, guard, signature };
         let mut signature = session.signature.clone();
         measure_open_outputs(&mut signature, &open, |inputs| session.run(inputs))?;
@@ -160,7 +139,56 @@ impl Runtime for OnnxRuntime {
     }
 }
 
+/// A session, and what executes it.
+struct Placed {
+    session: ort::session::Session,
+    provider: Provider,
+    guard: Option<Guard>,
+}
+
 impl OnnxRuntime {
+    fn place(&self, file: &OnnxFile, path: &Path, options: &SessionOptions) -> Result<Placed, LoadError> {
+        let provider = self.accelerator.provider(options.precision)?;
+        if provider == Provider::OpenVino {
+            return self.place_on_openvino(file, path, options);
+        }
+        let Built { session, takes_part } = self.build(provider, path, options)?;
+        if !takes_part {
+            return Err(LoadError::Unsupported {
+                subject: format!("no operator of the model runs on {}", provider.as_str()),
+                fix: "serve it where `runtime.accelerator` is `auto`".to_owned(),
+            });
+        }
+        Ok(Placed { session, provider, guard: None })
+    }
+
+    /// What OpenVINO cannot run is left to ONNX Runtime's own code in f32, where only the time differs, and refused in bf16.
+    fn place_on_openvino(
+        &self,
+        file: &OnnxFile,
+        path: &Path,
+        options: &SessionOptions,
+    ) -> Result<Placed, LoadError> {
+        // First, since it refuses a broken model better than OpenVINO does.
+        let plain = self.build(Provider::Cpu, path, options)?.session;
+        let reason = match guard::unfit(file) {
+            Some(reason) => reason,
+            None => match self.build(Provider::OpenVino, path, options) {
+                Ok(Built { session, takes_part: true }) => {
+                    let guard = Some(Guard::new(plain));
+                    return Ok(Placed { session, provider: Provider::OpenVino, guard });
+                }
+                Ok(_) => "OpenVINO has none of the model's operators".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        };
+        if options.precision == Precision::Bf16 {
+            return Err(no_bf16(&reason, "leave bf16 to networks of 32-bit floats"));
+        }
+        tracing::debug!("{reason}; ONNX Runtime's own code runs it");
+        Ok(Placed { session: plain, provider: Provider::Cpu, guard: None })
+    }
+
     fn build(&self, provider: Provider, path: &Path, options: &SessionOptions) -> Result<Built, LoadError> {
         let (environment, file, options) = (self.environment.clone(), path.to_owned(), *options);
         let build = move || guarded(|| build_session(&environment, provider, &file, &options));

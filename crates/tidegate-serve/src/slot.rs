@@ -163,10 +163,6 @@ impl Slot {
         &self.signature
     }
 
-    pub fn precision(&self) -> Precision {
-        self.spec.precision
-    }
-
     /// The name of what executes it: the runtime, the part of it that runs such models, or the accelerator.
     pub fn runtime(&self) -> &'static str {
         self.runtime

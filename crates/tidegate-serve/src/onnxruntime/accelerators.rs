@@ -161,26 +161,6 @@ impl Provider {
     }
 }
 
-/// Whether ONNX Runtime's own CPU code may run a model instead of the provider. In f32 it may run what was to run on
-/// OpenVINO: only the time differs. Otherwise the model would run elsewhere, or in another precision, than somebody asked for.
-pub(super) fn may_do_without(
-    provider: Provider,
-    precision: Precision,
-    reason: &str,
-) -> Result<(), LoadError> {
-    match provider {
-        Provider::Cpu => Ok(()),
-        Provider::OpenVino if precision != Precision::Bf16 => Ok(()),
-        Provider::OpenVino => {
-            Err(no_bf16(reason, "bf16 is for networks of 32-bit floats: leave it to those"))
-        }
-        Provider::Cuda => Err(LoadError::Unsupported {
-            subject: reason.to_owned(),
-            fix: "serve it where `runtime.accelerator` is `auto`".to_owned(),
-        }),
-    }
-}
-
 /// The precision is said always. A session runs on the thread that calls it and those it is given: pinned, all sessions would
 /// share the first core.
 fn openvino_config(options: &SessionOptions) -> String {

@@ -6,9 +6,15 @@
 
 use std::collections::HashSet;
 
-use tidegate_core::{DType, NamedTensor, Signature};
+use tidegate_core::{DType, NamedTensor};
 
+use crate::classical;
+use crate::onnx_file::OnnxFile;
 use crate::runtime::RunError;
+
+/// The types of inputs and outputs that come through OpenVINO as they are; INT64 as far as its values fit 32 bits.
+const CARRIED: [DType; 7] =
+    [DType::Fp32, DType::Fp16, DType::Int32, DType::Int64, DType::Int8, DType::Uint8, DType::Bool];
 
 /// Shapes are chosen by callers, so that what is remembered of them has to end; one that is not remembered is tried again.
 const MAX_SHAPES: usize = 4096;
@@ -40,11 +46,16 @@ impl Guard {
     }
 }
 
-/// The first input or output whose values OpenVINO would narrow whatever they are.
-pub(super) fn narrowed(signature: &Signature) -> Option<DType> {
-    let narrow = [DType::Fp64, DType::Uint32, DType::Uint64];
-    let mut datatypes = signature.inputs.iter().chain(&signature.outputs).map(|spec| spec.datatype);
-    datatypes.find(|datatype| narrow.contains(datatype))
+/// Why OpenVINO is not to see a model at all: with some types of inputs and outputs it corrupts the heap or narrows the
+/// numbers, and of the operators of classical models it takes those between the ones that it lacks, and gets their shapes wrong.
+pub(super) fn unfit(file: &OnnxFile) -> Option<String> {
+    if classical::is_classical(file) {
+        return Some("OpenVINO has no operators of `ai.onnx.ml`".to_owned());
+    }
+    let inputs = file.inputs.iter().map(|spec| spec.datatype);
+    let mut datatypes = inputs.chain(file.outputs.iter().map(|output| output.datatype));
+    let foreign = datatypes.find(|datatype| !CARRIED.contains(datatype));
+    foreign.map(|datatype| format!("OpenVINO is not trusted with {datatype}"))
 }
 
 fn check_integers(input: &NamedTensor) -> Result<(), RunError> {

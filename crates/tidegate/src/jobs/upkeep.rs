@@ -226,6 +226,8 @@ mod tests {
             version: "1.0.0".parse().unwrap(),
             artifacts: vec![primary.clone()],
             primary,
+            precision: tidegate_core::Precision::F32,
+            reference: None,
             signature: None,
             input_schema: json!(true),
             output_schema: json!(true),

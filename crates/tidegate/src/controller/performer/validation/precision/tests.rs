@@ -13,7 +13,8 @@ use tidegate_core::{
 };
 use tidegate_delivery::GateLimits;
 use tidegate_serve::{
-    LoadError, RunError, Runtime, RuntimeInfo, ServerOptions, Session, SessionOptions, SlotOptions,
+    AcceleratorInfo, LoadError, RunError, Runtime, RuntimeInfo, ServerOptions, Session, SessionOptions,
+    SlotOptions,
 };
 use tidegate_store::{ArtifactLocation, ArtifactStore, Store};
 
@@ -101,7 +102,14 @@ async fn bench(model_type: ModelType, error: f32, has_f32: bool) -> Bench {
     let location = ArtifactLocation::Folder(folder.path().join("artifacts"));
     let artifacts = Arc::new(ArtifactStore::open(&location).unwrap());
     let version = register(&store, &artifacts, model_type).await;
-    let info = RuntimeInfo { name: "inexact", version: String::new(), reason: String::new(), library: None };
+    let info = RuntimeInfo {
+        name: "inexact",
+        version: String::new(),
+        reason: String::new(),
+        library: None,
+        accelerator: AcceleratorInfo::none("a fake needs none"),
+        precisions: vec![Precision::F32, Precision::Bf16],
+    };
     let (n_f32, n_f32_ever) = (Arc::default(), AtomicUsize::new(0));
     let runtime = Arc::new(Inexact { info, error, has_f32, n_f32, n_f32_ever });
     let slot = SlotOptions { warmup_runs: 1, ..SlotOptions::default() };
