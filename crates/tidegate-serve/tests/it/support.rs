@@ -64,8 +64,8 @@ pub fn openvino() -> Option<Arc<dyn Runtime>> {
     let options = onnxruntime_options(AcceleratorChoice::OpenVino)?;
     let name = format!("{DLL_PREFIX}onnxruntime_providers_openvino_plugin{DLL_SUFFIX}");
     let is_found = options.library_candidates[0].with_file_name(name).exists();
-    let can_be = cfg!(all(target_os = "linux", target_arch = "x86_64"));
-    if !is_found && !(can_be && is_ci()) {
+    let has_to_be = is_ci() && cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    if !is_found && !has_to_be {
         println!("skipped on OpenVINO: it is not here; run scripts/install-openvino.sh");
         return None;
     }
