@@ -116,15 +116,14 @@ impl Server {
     /// Loads and warms a version beside those that serve, on a thread of its own. Callers that ask for the same version at
     /// the same time share one load; a version that is loaded already is given at once.
     pub async fn load(&self, spec: SlotSpec) -> Result<Arc<Slot>, LoadError> {
-        let options = self.options.models.get(spec.model_name.as_str()).unwrap_or(&self.options.slot);
-        self.loads.load(&self.runtime, spec, *options).await
+        let options = self.slot_options(&spec.model_name);
+        self.loads.load(&self.runtime, spec, options).await
     }
 
     /// Loads a slot of one session that only the caller knows: no route can name it, nobody else is given it, and it is
     /// freed with the last `Arc` of it. For a comparison with something that is no version of its own.
     pub async fn load_apart(&self, spec: SlotSpec) -> Result<Arc<Slot>, LoadError> {
-        let of_model = self.options.models.get(spec.model_name.as_str()).unwrap_or(&self.options.slot);
-        let options = SlotOptions { n_sessions: 1, ..*of_model };
+        let options = SlotOptions { n_sessions: 1, ..self.slot_options(&spec.model_name) };
         let runtime = Arc::clone(&self.runtime);
         let (sender, outcome) = oneshot::channel();
         quiet::spawn("load-apart", move || {
@@ -133,6 +132,10 @@ impl Server {
             drop(sender.send(slot.map(Arc::new)));
         });
         outcome.await.unwrap_or_else(|_| Err(LoadError::cut_short()))
+    }
+
+    fn slot_options(&self, model_name: &ModelName) -> SlotOptions {
+        *self.options.models.get(model_name.as_str()).unwrap_or(&self.options.slot)
     }
 
     /// Makes a route hold from now on. Requests that were resolved before finish on the slot they have; a slot that the

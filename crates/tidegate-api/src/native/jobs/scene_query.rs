@@ -8,8 +8,8 @@ use serde::de::value::{Error, StrDeserializer};
 use tidegate_core::Environment;
 
 use super::raster::{PATH, RasterRequest};
-use crate::error::ApiError;
-use crate::extract::media_type;
+use crate::error::{ApiError, ErrorCode};
+use crate::extract::{Encoding, media_type};
 use crate::operations::fault::Fault;
 use crate::operations::raster::{PolygonFormat, RasterOptions};
 
@@ -79,8 +79,6 @@ pub(super) fn refuse_query(request: &Request) -> Result<(), ApiError> {
 
 /// A body that is stored as it comes.
 pub(super) fn refuse_encoded(request: &Request) -> Result<(), ApiError> {
-    use crate::error::ErrorCode;
-    use crate::extract::Encoding;
     if Encoding::of(request.headers(), header::CONTENT_ENCODING.as_str())? == Encoding::Identity {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_core::{Arm, Environment, ModelId, ModelName, ReplicaId, Route, VersionId};
+use tidegate_core::{Arm, Environment, ModelId, ModelName, Precision, ReplicaId, Route, Version, VersionId};
 use tidegate_serve::{LoadError, Server, Slot, SlotSpec};
 use tidegate_store::{
     AppliedRoute, ArtifactError, ArtifactStore, Change, LoadState, ReplicaReport, Store, StoreError,
@@ -113,22 +113,32 @@ impl Placement {
         let unknown = || PlaceError::UnknownVersion(version_id.clone());
         let version = self.store.versions.get(version_id).await?.ok_or_else(unknown)?;
         let model = self.store.models.get(&version.model_id).await?.ok_or_else(unknown)?;
+        let spec = self.slot_spec(&version, &model.name, version.precision).await?;
+        let slot = self.server.load(spec).await?;
+        self.news.notify_one();
+        Ok(slot)
+    }
+
+    /// What to load of a version, in a precision; its file is on this machine from then on.
+    pub async fn slot_spec(
+        &self,
+        version: &Version,
+        model_name: &ModelName,
+        precision: Precision,
+    ) -> Result<SlotSpec, PlaceError> {
         let artifact = &version.primary;
         if !artifact.format.is_runnable() {
             let (file, format) = (artifact.name.clone(), artifact.format.to_string());
             return Err(PlaceError::NotRunnable { file, format });
         }
         let path = self.artifacts.local_path(&artifact.path, &artifact.sha256, &self.cache_dir).await?;
-        let spec = SlotSpec {
-            version_id: version.id,
-            model_name: model.name,
-            number: version.version,
+        Ok(SlotSpec {
+            version_id: version.id.clone(),
+            model_name: model_name.clone(),
+            number: version.version.clone(),
             path,
-            precision: version.precision,
-        };
-        let slot = self.server.load(spec).await?;
-        self.news.notify_one();
-        Ok(slot)
+            precision,
+        })
     }
 
     /// Brings one route in line: it holds when this returns, if its versions with traffic load, together with those warm

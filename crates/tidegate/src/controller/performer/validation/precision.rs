@@ -11,7 +11,7 @@ use tidegate_api::infer_behind_callers;
 use tidegate_core::prediction::{Deviation, Reading};
 use tidegate_core::{DeploymentId, ModelType, NamedTensor, Precision, Version};
 use tidegate_delivery::{CHECK_PRECISION, Check, Original, ValidationReport, judge_precision};
-use tidegate_serve::{Server, Slot, SlotSpec, probe};
+use tidegate_serve::{Server, Slot, probe};
 
 use super::Performer;
 
@@ -88,17 +88,9 @@ impl Performer {
     }
 
     async fn same_file_in_f32(&self, version: &Version, slot: &Slot) -> Result<Beside, Unjudged> {
-        let artifact = &version.primary;
-        self.has_room("the same file in f32", artifact.size_bytes).map_err(Unjudged::Failed)?;
-        let path =
-            self.artifacts.local_path(&artifact.path, &artifact.sha256, self.placement.cache_dir()).await;
-        let spec = SlotSpec {
-            version_id: version.id.clone(),
-            model_name: slot.model_name().clone(),
-            number: version.version.clone(),
-            path: path.map_err(|error| Unjudged::Failed(error.to_string()))?,
-            precision: Precision::F32,
-        };
+        self.has_room("the same file in f32", version.primary.size_bytes).map_err(Unjudged::Failed)?;
+        let spec = self.placement.slot_spec(version, slot.model_name(), Precision::F32).await;
+        let spec = spec.map_err(|error| Unjudged::Failed(error.to_string()))?;
         let slot = self.server.load_apart(spec).await;
         let slot = slot.map_err(|error| Unjudged::Failed(format!("in f32, {error}")))?;
         Ok(Beside { original: Original::SameFile, slot })
