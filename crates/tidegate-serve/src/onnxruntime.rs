@@ -12,7 +12,7 @@ mod tensors;
 mod version;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use ort::environment::{Environment, ThreadManager};
@@ -37,6 +37,10 @@ const NAME: &str = "onnxruntime";
 /// The library and its environment exist once per process and are never unloaded: threads of it may still run at exit.
 static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
 
+fn opened() -> MutexGuard<'static, Option<Opened>> {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Opened {
     environment: Environment,
     library: PathBuf,
@@ -55,7 +59,7 @@ impl OnnxRuntime {
     /// Loads the first candidate that works; the outer error lists each with its fault. The inner one is about the
     /// accelerator. `asked` says whether the operator named this runtime or it was found.
     pub(crate) fn open(options: &RuntimeOptions, asked: bool) -> Result<Result<Self, RuntimeError>, String> {
-        let mut slot = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = opened();
         let opened = match slot.as_mut() {
             Some(opened) => opened,
             None => slot.insert(open_first(&options.library_candidates)?),
@@ -169,6 +173,7 @@ impl OnnxRuntime {
         path: &Path,
         options: &SessionOptions,
     ) -> Result<Placed, LoadError> {
+        self.accelerator.need_openvino()?;
         // First, since it refuses a broken model better than OpenVINO does.
         let plain = self.build(Provider::Cpu, path, options)?.session;
         let reason = match guard::unfit(file) {

@@ -33,57 +33,69 @@ pub(super) struct Accelerator {
     plain: Provider,
     /// For bf16, or why there is nothing.
     bf16: Result<Provider, LoadError>,
+    /// Where its plug-in may be.
+    openvino: Vec<PathBuf>,
 }
 
 impl Accelerator {
-    /// OpenVINO stays registered in the process, also for those who do without it.
     pub(super) fn open(opened: &mut Opened, options: &RuntimeOptions) -> Result<Self, RuntimeError> {
-        let choice = options.accelerator;
-        let reason = match choice {
+        match options.accelerator {
             AcceleratorChoice::None => {
-                return Ok(Self {
-                    info: AcceleratorInfo::none("`runtime.accelerator` is `none`"),
-                    plain: Provider::Cpu,
-                    bf16: Err(no_bf16("`runtime.accelerator` is `none`", "set it to `auto`")),
-                });
+                let reason = "`runtime.accelerator` is `none`";
+                Ok(Self::nothing(reason, no_bf16(reason, "set it to `auto`")))
             }
-            AcceleratorChoice::Cuda => return Self::cuda(&opened.library),
-            AcceleratorChoice::Auto => {
-                "OpenVINO was found and runs what is deployed in bf16; set `runtime.accelerator` to `openvino` to have it \
-                 run everything, or to `none`"
-            }
-            AcceleratorChoice::OpenVino => {
-                "`runtime.accelerator` is `openvino`: it runs every version, each in its own precision"
-            }
-        };
-        match register_openvino(opened, &options.openvino_candidates) {
-            Ok(library) => Ok(Self {
-                info: AcceleratorInfo {
-                    name: Provider::OpenVino.as_str(),
-                    reason: reason.to_owned(),
-                    library: Some(library),
-                },
-                plain: if choice == AcceleratorChoice::Auto { Provider::Cpu } else { Provider::OpenVino },
-                bf16: if cpu_has_bf16() {
-                    Ok(Provider::OpenVino)
-                } else {
-                    Err(no_bf16(
-                        "this CPU has no instructions for bfloat16 (AVX512_BF16, AMX)",
-                        "serve it on a CPU that has them",
-                    ))
-                },
-            }),
-            Err(tried) if choice == AcceleratorChoice::OpenVino => {
-                Err(RuntimeError::OpenVinoMissing { tried })
-            }
-            Err(tried) => Ok(Self {
-                info: AcceleratorInfo::none(format!(
-                    "OpenVINO, which computes in bf16, was not found ({tried}); {OPENVINO_INSTALL}"
-                )),
-                plain: Provider::Cpu,
-                bf16: Err(no_bf16("OpenVINO, which computes in it, was not found", OPENVINO_INSTALL)),
-            }),
+            AcceleratorChoice::Cuda => Self::cuda(&opened.library),
+            AcceleratorChoice::OpenVino => Self::openvino(opened, places_of_openvino(opened, options)),
+            AcceleratorChoice::Auto => Ok(Self::auto(places_of_openvino(opened, options))),
         }
+    }
+
+    fn nothing(reason: impl Into<String>, no_bf16: LoadError) -> Self {
+        let info = AcceleratorInfo::none(reason);
+        Self { info, plain: Provider::Cpu, bf16: Err(no_bf16), openvino: vec![] }
+    }
+
+    /// OpenVINO's libraries take 20 MB: they are loaded for the first version that needs them.
+    fn auto(openvino: Vec<PathBuf>) -> Self {
+        if !cpu_has_bf16() {
+            return Self::nothing(format!("{NO_INSTRUCTIONS}, so OpenVINO is not needed"), no_instructions());
+        }
+        let Some(library) = openvino.iter().find_map(|place| place.canonicalize().ok()) else {
+            let places: Vec<_> = openvino.iter().map(|place| format!("`{}`", place.display())).collect();
+            let reason = format!(
+                "OpenVINO, which computes in bf16, was not found (tried {}); {OPENVINO_INSTALL}",
+                places.join(", ")
+            );
+            return Self::nothing(
+                reason,
+                no_bf16("OpenVINO, which computes in it, was not found", OPENVINO_INSTALL),
+            );
+        };
+        let info = AcceleratorInfo {
+            name: Provider::OpenVino.as_str(),
+            reason: "OpenVINO was found and runs what is deployed in bf16; set `runtime.accelerator` to `openvino` to have it \
+                     run everything, or to `none`"
+                .to_owned(),
+            library: Some(library),
+        };
+        Self { info, plain: Provider::Cpu, bf16: Ok(Provider::OpenVino), openvino }
+    }
+
+    fn openvino(opened: &mut Opened, openvino: Vec<PathBuf>) -> Result<Self, RuntimeError> {
+        let library =
+            register_openvino(opened, &openvino).map_err(|tried| RuntimeError::OpenVinoMissing { tried })?;
+        Ok(Self {
+            info: AcceleratorInfo {
+                name: Provider::OpenVino.as_str(),
+                reason:
+                    "`runtime.accelerator` is `openvino`: it runs every version, each in its own precision"
+                        .to_owned(),
+                library: Some(library),
+            },
+            plain: Provider::OpenVino,
+            bf16: if cpu_has_bf16() { Ok(Provider::OpenVino) } else { Err(no_instructions()) },
+            openvino,
+        })
     }
 
     fn cuda(onnxruntime: &Path) -> Result<Self, RuntimeError> {
@@ -101,6 +113,7 @@ impl Accelerator {
                 "bf16 is computed by OpenVINO only, and `runtime.accelerator` is `cuda`",
                 "serve it where `runtime.accelerator` is `auto`",
             )),
+            openvino: vec![],
         })
     }
 
@@ -113,6 +126,16 @@ impl Accelerator {
             Precision::F32 | Precision::Int8 => Ok(self.plain),
             Precision::Bf16 => self.bf16.clone(),
         }
+    }
+
+    /// Before a session is built on it. OpenVINO then stays in the process, also for those who do without it.
+    pub(super) fn need_openvino(&self) -> Result<(), LoadError> {
+        let mut opened = super::opened();
+        let opened = opened.as_mut().expect("a runtime has opened its library");
+        let registered = register_openvino(opened, &self.openvino);
+        registered
+            .map(drop)
+            .map_err(|tried| no_bf16(&format!("OpenVINO could not be loaded ({tried})"), OPENVINO_INSTALL))
     }
 }
 
@@ -147,10 +170,13 @@ impl Provider {
             let cuda = CUDA::default().with_tf32(false).build().error_on_failure();
             return Ok(builder.with_execution_providers([cuda])?);
         }
+        // The list must not grow while it is read.
+        let opened = super::opened();
         let device = environment.devices().find(|device| {
             device.ep().is_ok_and(|name| name == self.name())
                 && device.hardware_device().ty() == DeviceType::CPU
         });
+        drop(opened);
         let device =
             device.ok_or_else(|| ort::Error::new(format!("there is no device of {}", self.name())))?;
         let settings = (self == Self::OpenVino).then(|| {
@@ -180,15 +206,20 @@ fn plug_in_name() -> String {
     format!("{DLL_PREFIX}onnxruntime_providers_openvino_plugin{DLL_SUFFIX}")
 }
 
+/// Beside ONNX Runtime at last.
+fn places_of_openvino(opened: &Opened, options: &RuntimeOptions) -> Vec<PathBuf> {
+    let beside = opened.library.parent().map(|folder| folder.join(plug_in_name()));
+    options.openvino_candidates.iter().cloned().chain(beside).collect()
+}
+
 /// Registers the first candidate that works, once per process; the error lists each with its fault.
 fn register_openvino(opened: &mut Opened, candidates: &[PathBuf]) -> Result<PathBuf, String> {
-    let Opened { environment, library: onnxruntime, openvino: registered, .. } = opened;
+    let Opened { environment, openvino: registered, .. } = opened;
     if let Some(library) = registered {
         return Ok(library.clone());
     }
-    let beside = onnxruntime.parent().map(|folder| folder.join(plug_in_name()));
     let mut faults = vec![];
-    for candidate in candidates.iter().chain(&beside) {
+    for candidate in candidates {
         let register = |path: PathBuf| {
             let outcome = guarded(|| environment.register_ep_library("openvino", &path));
             outcome.and_then(|done| done.map_err(|error| error.message().to_owned())).map(|()| path)
@@ -200,4 +231,10 @@ fn register_openvino(opened: &mut Opened, candidates: &[PathBuf]) -> Result<Path
         }
     }
     Err(faults.join("; "))
+}
+
+const NO_INSTRUCTIONS: &str = "this CPU has no instructions for bfloat16 (AVX512_BF16, AMX)";
+
+fn no_instructions() -> LoadError {
+    no_bf16(NO_INSTRUCTIONS, "serve it on a CPU that has them")
 }

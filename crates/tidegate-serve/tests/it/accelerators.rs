@@ -37,12 +37,28 @@ fn plain_sessions_stay_as_they_are_when_openvino_is_registered() {
     }
     assert_eq!(answer(&*plain, &ONE_THREAD), before);
     let auto = open_runtime(&options).unwrap();
-    assert_eq!(auto.info().accelerator.name, "openvino");
+    assert_eq!(auto.info().accelerator.name, if cpu_has_bf16() { "openvino" } else { "none" });
     for precision in [Precision::F32, Precision::Int8] {
         let options = SessionOptions { precision, ..ONE_THREAD };
         assert_eq!(answer(&*auto, &options), before, "{precision}");
         assert_eq!(auto.load(&segmenter(), &options).unwrap().runtime(), Some("onnxruntime"));
     }
+}
+
+/// An idle server does without its memory.
+#[test]
+#[cfg(target_os = "linux")]
+fn openvino_is_loaded_for_the_first_version_that_needs_it() {
+    let Some(options) = onnxruntime_options(AcceleratorChoice::Auto) else { return };
+    let auto = open_runtime(&options).unwrap();
+    if !auto.info().precisions.contains(&Precision::Bf16) {
+        return;
+    }
+    let is_loaded = || std::fs::read_to_string("/proc/self/maps").unwrap().contains("libopenvino");
+    auto.load(&segmenter(), &ONE_THREAD).unwrap();
+    assert!(!is_loaded());
+    assert_eq!(auto.load(&segmenter(), &BF16).unwrap().runtime(), Some("openvino"));
+    assert!(is_loaded());
 }
 
 #[test]
