@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::batch::{Form, in_order, split, stack};
 use crate::pack::Priority;
 use crate::queue::{Job, JobId, Queue, Run, Taken};
+use crate::quiet;
 use crate::runtime::{RunError, Runtime, guarded};
 use crate::slot::{Slot, Standing};
 
@@ -64,7 +65,7 @@ pub enum InferError {
 
 /// How often a worker that has run out of work lets the threads that bring it go first, before it sleeps. To be put to sleep
 /// and woken costs more than a tiny model's run, and on busy cores the next request is one turn away; on idle ones a turn takes
-/// less than a microsecond.
+/// less than a microsecond. While a model loads, the turn would be its.
 const YIELDS: u32 = 3;
 
 pub(crate) struct WorkerPool {
@@ -230,7 +231,7 @@ impl Shared {
     /// What to run next, waiting for it; `None` when the pool is closed and there will be nothing more.
     fn next(&self, finished: Option<Run>) -> Option<(Vec<Job>, Run)> {
         let mut state = self.state();
-        let mut n_yields = if finished.is_some() { YIELDS } else { 0 };
+        let mut n_yields = if finished.is_some() && !quiet::is_at_work() { YIELDS } else { 0 };
         if let Some(run) = finished {
             state.queue.finished(run, Instant::now());
         }

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,8 +31,32 @@ thread_local! {
 
 type Task = Box<dyn FnOnce() + Send>;
 
+/// Loads and frees that go on.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether anything goes on here: who gives up a core meanwhile does not have it back at once.
+pub(crate) fn is_at_work() -> bool {
+    AT_WORK.load(Ordering::Relaxed) > 0
+}
+
+fn at_work<T>(work: impl FnOnce() -> T) -> T {
+    struct AtWork;
+    impl Drop for AtWork {
+        fn drop(&mut self) {
+            AT_WORK.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    AT_WORK.fetch_add(1, Ordering::Relaxed);
+    let _at_work = AtWork;
+    work()
+}
+
 /// Runs `work` on a thread of its own, at low priority where the system has priorities for threads (Linux does).
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    start(name, || at_work(work));
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) {
     // Started first, or it would inherit the priority.
     helper();
     let thread = std::thread::Builder::new().name(name.to_owned());
@@ -58,7 +83,7 @@ pub(crate) fn free(model: Box<dyn Any + Send>) {
     static FREER: OnceLock<Mutex<Sender<Box<dyn Any + Send>>>> = OnceLock::new();
     let freer = FREER.get_or_init(|| {
         let (sender, models) = mpsc::channel();
-        spawn("free", move || free_all(&models));
+        start("free", move || free_all(&models));
         Mutex::new(sender)
     });
     give(freer, model);
@@ -78,7 +103,7 @@ fn free_all(models: &mpsc::Receiver<Box<dyn Any + Send>>) {
 }
 
 fn drop_guarded(model: Box<dyn Any + Send>) {
-    if let Err(message) = guarded(|| drop(model)) {
+    if let Err(message) = at_work(|| guarded(|| drop(model))) {
         tracing::error!("a model was not freed: {message}");
     }
 }
