@@ -2,11 +2,12 @@
 //! throw the answer away; reading a while longer lets it arrive.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::Request;
+use axum::http::header::EXPECT;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
@@ -14,24 +15,39 @@ use futures::{Stream, StreamExt};
 const MAX_DRAINED_BYTES: usize = 256 << 20;
 
 /// What a handler has left of a body.
-pub(crate) struct Rest(Lent);
+pub(crate) struct Rest {
+    body: Lent,
+    /// The client sends only once the body is asked for (RFC 9110, section 10.1.1).
+    is_expecting: bool,
+}
 
 #[derive(Clone)]
-struct Lent(Arc<Mutex<BodyDataStream>>);
+struct Lent(Arc<Mutex<Reading>>);
+
+struct Reading {
+    body: BodyDataStream,
+    is_begun: bool,
+}
 
 /// The same request, and a way to read on when the handler is done with it.
 pub(crate) fn lend_body(request: Request) -> (Request, Rest) {
     let (parts, body) = request.into_parts();
-    let lent = Lent(Arc::new(Mutex::new(body.into_data_stream())));
+    let is_expecting = parts.headers.contains_key(EXPECT);
+    let reading = Reading { body: body.into_data_stream(), is_begun: false };
+    let lent = Lent(Arc::new(Mutex::new(reading)));
     let body = Body::from_stream(lent.clone());
-    (Request::from_parts(parts, body), Rest(lent))
+    (Request::from_parts(parts, body), Rest { body: lent, is_expecting })
 }
 
 impl Rest {
-    /// Reads and forgets, up to a bound; a pause ends it too (the idle timeout of bodies).
+    /// Reads and forgets, up to a bound; a pause ends it too (the idle timeout of bodies). A client that still waits to be
+    /// asked has nothing on its way.
     pub(crate) async fn drain(mut self) {
+        if self.is_expecting && !self.body.reading().is_begun {
+            return;
+        }
         let mut n_bytes = 0;
-        while let Some(Ok(chunk)) = self.0.next().await {
+        while let Some(Ok(chunk)) = self.body.next().await {
             n_bytes += chunk.len();
             if n_bytes > MAX_DRAINED_BYTES {
                 return;
@@ -40,10 +56,18 @@ impl Rest {
     }
 }
 
+impl Lent {
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Stream for Lent {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context)
+        let mut reading = self.reading();
+        reading.is_begun = true;
+        reading.body.poll_next_unpin(context)
     }
 }

@@ -13,6 +13,8 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tidegate_core::{Environment, JobId, ModelId, Timestamp};
 use tidegate_store::{JobEnd, NewEvent, NewJob, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use self::place::{
     MODEL, Place, ask, assert_same, comparable, download, holder, is_replica, item, kinds, outputs,
@@ -88,6 +90,23 @@ async fn a_job_gives_what_predict_gives_by_address_and_by_upload() {
     }
     assert_eq!(files_below(&installation.data_dir().join("artifacts/jobs")), Vec::<PathBuf>::new());
     assert_eq!(files_below(&installation.data_dir().join("jobs")), Vec::<PathBuf>::new());
+}
+
+/// `curl -T` asks first (RFC 9110, section 10.1.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_scene_is_not_asked_for() {
+    let installation = Installation::new();
+    let server = installation.start().await;
+    let address = server.api.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/jobs/raster?modelId=nobody HTTP/1.1\r\nHost: {address}\r\nContent-Type: image/tiff\r\n\
+         Content-Length: 100000000\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 404");
 }
 
 #[tokio::test(flavor = "multi_thread")]
