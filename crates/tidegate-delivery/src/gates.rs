@@ -100,15 +100,21 @@ pub enum Original {
     Version { number: String },
 }
 
-/// The gate on precision: `precision` is that of the version, `on` says what both ran on. Both limits must hold, for every
-/// output.
-pub fn judge_precision(
-    precision: Precision,
-    deviation: &Deviation,
-    original: &Original,
-    limits: GateLimits,
-    on: &str,
-) -> Check {
+/// What came of a version in another precision and its original on the same inputs.
+#[derive(Clone, Debug)]
+pub struct SideBySide<'a> {
+    pub original: &'a Original,
+    pub deviation: Deviation,
+    /// How long each run took, in runs of the original.
+    pub time_ratios: Vec<f64>,
+    /// What both ran on.
+    pub on: String,
+}
+
+/// The gate on precision: `precision` is that of the version. Both limits must hold, for every output. What it gains is said, and
+/// decides nothing: there are other reasons to deploy a version.
+pub fn judge_precision(precision: Precision, pair: &SideBySide<'_>, limits: GateLimits) -> Check {
+    let SideBySide { original, deviation, time_ratios, on } = pair;
     let original = match original {
         Original::SameFile => "the same file in f32".to_owned(),
         Original::Version { number } => number.clone(),
@@ -134,6 +140,15 @@ pub fn judge_precision(
     said.extend(deviation.fault.clone());
     if said.is_empty() {
         said.push("it gives nothing that could be compared".to_owned());
+    }
+    if !time_ratios.is_empty() {
+        // One slow run, such as the first, says nothing.
+        said.push(match median(time_ratios.iter().copied()) {
+            ratio @ ..1.0 => format!("its runs take {:.0} % of the time", ratio * 100.0),
+            ratio => {
+                format!("its runs take {ratio:.1} times as long, so that {precision} gains nothing here")
+            }
+        });
     }
     let detail = format!("{precision} against {original}, on {on}: {}", said.join("; "));
     // The sums of squares may err in the last digit.
@@ -338,10 +353,12 @@ mod tests {
             };
             Deviation { n_answers: 100, outputs: [("y".to_owned(), output)].into(), fault: None }
         };
-        let judge = |deviation: &Deviation| {
-            let (original, limits) = (Original::SameFile, GateLimits::default());
-            judge_precision(Precision::Bf16, deviation, &original, limits, "100 probes")
+        let judge_timed = |deviation: &Deviation, time_ratios| {
+            let (original, deviation) = (&Original::SameFile, deviation.clone());
+            let pair = SideBySide { original, deviation, time_ratios, on: "100 probes".to_owned() };
+            judge_precision(Precision::Bf16, &pair, GateLimits::default())
         };
+        let judge = |deviation: &Deviation| judge_timed(deviation, vec![]);
         let cases = [
             (0, 0.0, true, "relative RMS error"),
             (10, 0.0, true, "changed decisions"),
@@ -368,6 +385,13 @@ mod tests {
             check.detail
         );
         assert!(!judge(&Deviation::default()).passed, "nothing shown is nothing proved");
+        for (ratio, said) in [
+            (0.2375, "; its runs take 24 % of the time"),
+            (1.53, "; its runs take 1.5 times as long, so that bf16 gains nothing here"),
+        ] {
+            let check = judge_timed(&of(0, 0.0), vec![9.0, ratio, ratio]);
+            assert!(check.passed && check.detail.ends_with(said), "{}", check.detail);
+        }
     }
 
     fn race(n: usize, pair: impl Fn(usize) -> (f64, f64)) -> LatencyRace {

@@ -19,8 +19,8 @@ pub use analysis::{
 };
 pub use config::{ConfigFault, StrategyConfig};
 pub use gates::{
-    CHECK_PRECISION, GateLimits, LatencyRace, Original, Score, Standard, Standing, judge_accuracy,
-    judge_precision,
+    CHECK_PRECISION, GateLimits, LatencyRace, Original, Score, SideBySide, Standard, Standing,
+    judge_accuracy, judge_precision,
 };
 pub use report::{Check, Measured, Override, ValidationReport};
 pub use rollout::{

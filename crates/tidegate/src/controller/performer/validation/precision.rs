@@ -10,8 +10,8 @@ use std::time::Instant;
 use tidegate_api::infer_behind_callers;
 use tidegate_core::prediction::{Deviation, Reading};
 use tidegate_core::{DeploymentId, ModelType, NamedTensor, Precision, Version};
-use tidegate_delivery::{CHECK_PRECISION, Check, Original, ValidationReport, judge_precision};
-use tidegate_serve::{Server, Slot, probe};
+use tidegate_delivery::{CHECK_PRECISION, Check, Original, SideBySide, ValidationReport, judge_precision};
+use tidegate_serve::{Inference, Server, Slot, probe};
 
 use super::Performer;
 
@@ -25,7 +25,7 @@ const ENOUGH_DECISIONS: u64 = 256;
 const MAX_PROBES: u64 = 256;
 
 /// What the version is compared with.
-struct Beside {
+struct Counterpart {
     original: Original,
     slot: Arc<Slot>,
 }
@@ -70,7 +70,7 @@ impl Performer {
         slot: &Arc<Slot>,
         inputs: &[Vec<NamedTensor>],
     ) -> Result<Check, Unjudged> {
-        let beside = match version.precision {
+        let counterpart = match version.precision {
             Precision::F32 | Precision::Bf16 => self.same_file_in_f32(version, slot).await?,
             Precision::Int8 => self.original_of(deployment, version).await?,
         };
@@ -79,24 +79,28 @@ impl Performer {
         let comparison = Comparison {
             server: &self.server,
             candidate: slot,
-            reference: &beside.slot,
+            reference: &counterpart.slot,
             reading: Reading { has_classes: model_type == ModelType::Classification },
             deadline: Instant::now() + self.limits.max_duration,
         };
-        let (deviation, on) = comparison.run(inputs).await.map_err(Unjudged::Failed)?;
-        Ok(judge_precision(version.precision, &deviation, &beside.original, self.limits.gates, &on))
+        let pair = comparison.run(inputs, &counterpart.original).await.map_err(Unjudged::Failed)?;
+        Ok(judge_precision(version.precision, &pair, self.limits.gates))
     }
 
-    async fn same_file_in_f32(&self, version: &Version, slot: &Slot) -> Result<Beside, Unjudged> {
+    async fn same_file_in_f32(&self, version: &Version, slot: &Slot) -> Result<Counterpart, Unjudged> {
         self.has_room("the same file in f32", version.primary.size_bytes).map_err(Unjudged::Failed)?;
         let spec = self.placement.slot_spec(version, slot.model_name(), Precision::F32).await;
         let spec = spec.map_err(|error| Unjudged::Failed(error.to_string()))?;
         let slot = self.server.load_apart(spec).await;
         let slot = slot.map_err(|error| Unjudged::Failed(format!("in f32, {error}")))?;
-        Ok(Beside { original: Original::SameFile, slot })
+        Ok(Counterpart { original: Original::SameFile, slot })
     }
 
-    async fn original_of(&self, deployment: &DeploymentId, version: &Version) -> Result<Beside, Unjudged> {
+    async fn original_of(
+        &self,
+        deployment: &DeploymentId,
+        version: &Version,
+    ) -> Result<Counterpart, Unjudged> {
         match &version.reference {
             Some(number) => {
                 let named = self.store.versions.by_number(&version.model_id, number).await;
@@ -110,7 +114,11 @@ impl Performer {
     }
 
     /// The version that serves is no standard for one that was not made from it: another quantised one was not.
-    async fn beside_running(&self, deployment: &DeploymentId, version: &Version) -> Result<Beside, String> {
+    async fn beside_running(
+        &self,
+        deployment: &DeploymentId,
+        version: &Version,
+    ) -> Result<Counterpart, String> {
         let leader = self.leader_of(deployment).await.map_err(|error| error.to_string())?;
         let running = match leader.filter(|leader| *leader != version.id) {
             Some(leader) => self.store.versions.get(&leader).await.map_err(|error| error.to_string())?,
@@ -129,13 +137,13 @@ impl Performer {
         }
     }
 
-    async fn beside_version(&self, original: &Version) -> Result<Beside, String> {
+    async fn beside_version(&self, original: &Version) -> Result<Counterpart, String> {
         let number = original.version.to_string();
         if self.server.slot(&original.id).is_none() {
             self.has_room(&number, original.primary.size_bytes)?;
         }
         let slot = self.placement.load(&original.id).await.map_err(|error| format!("{number}: {error}"))?;
-        Ok(Beside { original: Original::Version { number }, slot })
+        Ok(Counterpart { original: Original::Version { number }, slot })
     }
 }
 
@@ -160,22 +168,27 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Gives what came of it, and in words what both have run on.
-    async fn run(&self, sample: &[Vec<NamedTensor>]) -> Result<(Deviation, String), String> {
+    async fn run<'o>(
+        &self,
+        sample: &[Vec<NamedTensor>],
+        original: &'o Original,
+    ) -> Result<SideBySide<'o>, String> {
         let mut deviation = Deviation::default();
+        let mut time_ratios = vec![];
         let is_late = |deviation: &Deviation| deviation.n_answers > 0 && Instant::now() >= self.deadline;
         for inputs in sample {
             if is_late(&deviation) {
                 break;
             }
-            self.add(&mut deviation, inputs).await?;
+            time_ratios.push(self.add(&mut deviation, inputs).await?);
         }
         let n_of_sample = deviation.n_answers;
         for seed in 1..=MAX_PROBES {
             if is_enough(&deviation) || is_late(&deviation) {
                 break;
             }
-            self.add(&mut deviation, &probe::probe_inputs(self.candidate.signature(), seed)).await?;
+            let inputs = probe::probe_inputs(self.candidate.signature(), seed);
+            time_ratios.push(self.add(&mut deviation, &inputs).await?);
         }
         let counted = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let parts = [(n_of_sample, "input"), (deviation.n_answers - n_of_sample, "probe")];
@@ -183,21 +196,22 @@ impl Comparison<'_> {
             "input" => format!("{} of the sample", counted(n, what)),
             _ => counted(n, what),
         });
-        Ok((deviation, parts.collect::<Vec<_>>().join(" and ")))
+        let on = parts.collect::<Vec<_>>().join(" and ");
+        Ok(SideBySide { original, deviation, time_ratios, on })
     }
 
-    async fn add(&self, deviation: &mut Deviation, inputs: &[NamedTensor]) -> Result<(), String> {
+    /// Gives how long the candidate took, in runs of the reference.
+    async fn add(&self, deviation: &mut Deviation, inputs: &[NamedTensor]) -> Result<f64, String> {
         let reference = self.answer(self.reference, inputs).await;
         let reference = reference
             .map_err(|error| format!("what it is compared with fails on the same input: {error}"))?;
         let candidate = self.answer(self.candidate, inputs).await?;
-        deviation.add(&reference, &candidate, self.reading);
-        Ok(())
+        deviation.add(&reference.outputs, &candidate.outputs, self.reading);
+        Ok(candidate.run.as_secs_f64() / reference.run.as_secs_f64().max(f64::MIN_POSITIVE))
     }
 
-    async fn answer(&self, slot: &Arc<Slot>, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, String> {
-        let inference = infer_behind_callers(self.server, slot, inputs).await;
-        Ok(inference.map_err(|error| error.to_string())?.outputs)
+    async fn answer(&self, slot: &Arc<Slot>, inputs: &[NamedTensor]) -> Result<Inference, String> {
+        infer_behind_callers(self.server, slot, inputs).await.map_err(|error| error.to_string())
     }
 }
 
