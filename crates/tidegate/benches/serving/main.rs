@@ -33,7 +33,7 @@ use tidegate_serve::{Runtime, RuntimeChoice, RuntimeOptions, SessionOptions, ope
 
 use crate::caller::Round;
 use crate::request::Requests;
-use crate::server::Server;
+use crate::server::{Kind, Server};
 
 #[derive(Parser)]
 struct Options {
@@ -58,6 +58,9 @@ struct Options {
     /// Only Tidegate and the bare runtime
     #[arg(long)]
     alone: bool,
+    /// Tidegate on its built-in runtime too
+    #[arg(long)]
+    rten: bool,
     /// Cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
@@ -71,7 +74,7 @@ const SUBJECTS: [(&str, &str); 4] = [
     ("unet", "../shared/data/banepa/model/1.0.0/model.onnx"),
 ];
 
-/// Those of which the bare runtime runs in bf16 too, where it can.
+/// Those that are measured in bf16 too, where it can be computed.
 const IMAGES: [&str; 2] = ["segmenter", "unet"];
 
 fn main() -> anyhow::Result<()> {
@@ -112,7 +115,17 @@ async fn compare(name: &str, model: &Path, options: &Options) -> anyhow::Result<
     let requests = Requests::of(&inputs)?;
     drop(session);
 
-    let mut servers = vec![Server::tidegate(model).await?];
+    let mut precisions = vec![Precision::F32];
+    if IMAGES.contains(&name) && runtime.info().precisions.contains(&Precision::Bf16) {
+        precisions.push(Precision::Bf16);
+    }
+    let mut servers = vec![Server::tidegate(model, Kind::OnnxRuntime).await?];
+    if precisions.contains(&Precision::Bf16) {
+        servers.push(Server::tidegate(model, Kind::Bf16).await?);
+    }
+    if options.rten {
+        servers.push(Server::tidegate(model, Kind::Rten).await?);
+    }
     if !options.alone {
         servers.push(Server::fastapi(model).await?);
     }
@@ -125,10 +138,6 @@ async fn compare(name: &str, model: &Path, options: &Options) -> anyhow::Result<
         bytes_text(requests.n_bytes),
         runtime.info().name,
         runtime.info().version
-    );
-    let mut precisions = vec![Precision::F32];
-    precisions.extend(
-        runtime.info().precisions.iter().filter(|p| **p == Precision::Bf16 && IMAGES.contains(&name)),
     );
     let load_before = cost::load_average();
     let lines = measure(&*runtime, model, &precisions, &inputs, &servers, &requests, options).await?;

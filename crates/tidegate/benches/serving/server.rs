@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
+use tidegate_core::Precision;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -29,6 +30,24 @@ pub struct Server {
     _process: Option<Process>,
 }
 
+/// What runs the model in a Tidegate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    OnnxRuntime,
+    Bf16,
+    Rten,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OnnxRuntime => "Tidegate",
+            Self::Bf16 => "Tidegate, bf16",
+            Self::Rten => "Tidegate, rten",
+        }
+    }
+}
+
 /// Killed when it goes.
 struct Process {
     child: Child,
@@ -44,24 +63,17 @@ impl Drop for Process {
 }
 
 impl Server {
-    /// As it comes out of the box: nothing is configured but where it listens.
-    pub async fn tidegate(model: &Path) -> anyhow::Result<Self> {
-        let (address, process) = start_tidegate().await?;
+    /// As it comes out of the box: nothing is configured but where it listens, and what its name says.
+    pub async fn tidegate(model: &Path, kind: Kind) -> anyhow::Result<Self> {
+        let (address, process) = start_tidegate(kind).await?;
         let url = format!("http://{address}");
         let model = model.to_str().context("the path of the model is no text")?;
-        run_tidegate(&[
-            "model",
-            "register",
-            model,
-            "--name",
-            "bench",
-            "--version",
-            "1.0.0",
-            "--server",
-            &url,
-        ])?;
+        let precision = if kind == Kind::Bf16 { Precision::Bf16 } else { Precision::F32 };
+        let register = ["model", "register", model, "--name", "bench", "--version", "1.0.0"];
+        let precision = ["--precision", precision.as_str(), "--server", &url];
+        run_tidegate(&[&register[..], &precision].concat())?;
         run_tidegate(&["deploy", "bench", "--server", &url])?;
-        Ok(Self::started("Tidegate", Wire::ALL.to_vec(), address, process))
+        Ok(Self::started(kind.name(), Wire::ALL.to_vec(), address, process))
     }
 
     /// FastAPI and ONNX Runtime: `fastapi_server.py` says what was done to be fair to it.
@@ -125,7 +137,7 @@ pub async fn print_idle(n_starts: usize) -> anyhow::Result<()> {
     let (mut ready_ms, mut memory_mb) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..n_starts {
         let started = Instant::now();
-        let (_, process) = start_tidegate().await?;
+        let (_, process) = start_tidegate(Kind::OnnxRuntime).await?;
         ready_ms = ready_ms.min(started.elapsed().as_secs_f64() * 1e3);
         memory_mb = memory_mb.min(cost::memory_mb(process.child.id()).unwrap_or(f64::NAN));
     }
@@ -135,11 +147,14 @@ pub async fn print_idle(n_starts: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_tidegate() -> anyhow::Result<(String, Process)> {
+async fn start_tidegate(kind: Kind) -> anyhow::Result<(String, Process)> {
     let folder = tempfile::tempdir()?;
     let address = free_address()?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(["serve", "--listen", &address]).current_dir(folder.path());
+    if kind == Kind::Rten {
+        command.args(["--engine", "rten"]);
+    }
     command.env("TIDEGATE_RUNTIME__ONNXRUNTIME_LIBRARY", onnxruntime_library().canonicalize()?);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let process = Process { child, _folder: Some(folder) };
