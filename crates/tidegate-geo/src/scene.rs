@@ -27,13 +27,13 @@ mod vectors;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 pub use area::{AreaError, AreaOfInterest};
 pub use assumed::{AssumedCrs, UnnamedCrs};
 pub use checkpoint::Ingredient;
 use checkpoint::{Begun, Workshop};
 use cog::{CogSpec, TILE};
+use cpu_time::ThreadTime;
 use derived::Derived;
 use ground::Ground;
 pub use item::{ITEM, SceneProvenance, media_type, write_item};
@@ -152,7 +152,8 @@ pub struct SceneSeconds {
     pub runtime: f64,
     /// From the first strip to the last block.
     pub inference: f64,
-    /// Of this and what follows most passes beside the inference, and ends after it.
+    /// CPU time, as what follows: most of it passes beside the inference, on a thread that waits for cores, and the rest after
+    /// it. Waiting for the disk is not in it.
     pub mask: f64,
     pub probability: f64,
     pub polygons: f64,
@@ -232,7 +233,7 @@ pub fn predict_scene(
     let Derived { mask, probability, survey, mut seconds, .. } = derived;
     go_on()?;
     listen(SceneStep::Writing(MASK));
-    let mut started = Instant::now();
+    let mut started = ThreadTime::now();
     let thumbnail =
         mask.finish(&mask_spec(job, info), &folder.mask(), &folder.file(MASK)).map_err(resumable)?;
     files.push(MASK);
@@ -282,9 +283,10 @@ pub fn predict_scene(
     })
 }
 
-/// The seconds since `started`, which begins anew.
-fn lap(started: &mut Instant) -> f64 {
-    std::mem::replace(started, Instant::now()).elapsed().as_secs_f64()
+/// The seconds of CPU that this thread took since `started`, which begins anew. Windows counts in steps of 1/64 s.
+fn lap(started: &mut ThreadTime) -> f64 {
+    let now = ThreadTime::now();
+    now.duration_since(std::mem::replace(started, now)).as_secs_f64()
 }
 
 /// Runs the model over everything that is not in the spools yet.

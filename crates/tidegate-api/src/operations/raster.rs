@@ -228,6 +228,7 @@ pub struct RasterTimings {
     pub runtime_seconds: f64,
     /// From the first strip to the last, of every process that was at it.
     pub inference_seconds: f64,
+    /// CPU time, as of probabilities, polygons and overlay: most of it passes beside the inference.
     pub mask_seconds: f64,
     pub probability_seconds: f64,
     pub polygons_seconds: f64,

@@ -5,7 +5,8 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+
+use cpu_time::ThreadTime;
 
 use super::checkpoint::Folder;
 use super::cog::{TILE, TileRows};
@@ -79,7 +80,7 @@ impl<'a> Derived<'a> {
         confidence: &[u8],
         probabilities: Option<&[Vec<f32>]>,
     ) -> io::Result<()> {
-        let mut started = Instant::now();
+        let mut started = ThreadTime::now();
         self.mask.add(&[mask])?;
         self.seconds.mask += lap(&mut started);
         if let (Some(overviews), Some(channels)) = (&mut self.probability, probabilities) {

@@ -6,8 +6,9 @@ Needs rasterio, rio-cogeo, numpy and onnxruntime (scripts/install-python-tools.s
 the peak of memory, and the share inside the runtime of the inference and of all time. The load of the machine comes with it: on
 one that is busy only CPU seconds and memory mean anything.
 
-Tidegate's mask and polygons are seconds of a thread that makes them beside the inference; the peer's come after it, and its
-polygons have neither area nor mean probability. What comes after the inference is in the rest, of both.
+Mask and polygons are CPU seconds, of both: Tidegate makes them beside the inference, on a thread whose wall time is mostly
+waiting for cores; the peer's come after it, and its polygons have neither area nor mean probability. What comes after the
+inference is in the rest, of both, as wall time.
 """
 
 import argparse

@@ -293,6 +293,6 @@ fn describe_scene(report: &SceneReport) -> String {
     let tiles = n_tiles + n_empty_tiles;
     let SceneSeconds { runtime, inference, mask, polygons, .. } = report.seconds;
     format!(
-        "{width} x {height} pixels, {tiles} tiles at scale {scale:.3} ({n_empty_tiles} empty{resumed}), {n_polygons} polygons; inference {inference:.2} s (over all threads, runtime {runtime:.2} s), mask {mask:.2} s, polygons {polygons:.2} s"
+        "{width} x {height} pixels, {tiles} tiles at scale {scale:.3} ({n_empty_tiles} empty{resumed}), {n_polygons} polygons; inference {inference:.2} s (over all threads, runtime {runtime:.2} s), CPU of mask {mask:.2} s, polygons {polygons:.2} s"
     )
 }
