@@ -4,18 +4,23 @@ use std::ops::Range;
 
 /// Stretches of a row that are all of one value, from the left.
 pub(in crate::scene) fn equal_runs(row: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    /// Compared at once: most of a mask is alike for long.
-    const STEP: usize = 64;
     let mut start = 0;
     std::iter::from_fn(move || {
         let value = *row.get(start)?;
-        let mut end = start;
-        while row.get(end..end + STEP).is_some_and(|bytes| are_all(bytes, value)) {
-            end += STEP;
-        }
-        end += row[end..].iter().take_while(|byte| **byte == value).count();
+        let end = start + n_leading(&row[start..], value);
         Some(std::mem::replace(&mut start, end)..end)
     })
+}
+
+/// How many bytes in front are `one`, eight of them at a time.
+fn n_leading(bytes: &[u8], one: u8) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let eight = u64::from_le_bytes([one; 8]);
+    let difference = |word: &[u8; 8]| u64::from_le_bytes(*word) ^ eight;
+    match words.iter().position(|word| difference(word) != 0) {
+        Some(index) => 8 * index + difference(&words[index]).trailing_zeros() as usize / 8,
+        None => 8 * words.len() + rest.iter().take_while(|byte| **byte == one).count(),
+    }
 }
 
 /// Whether all bytes are `one`, eight of them at a time.
