@@ -83,11 +83,15 @@ pub async fn predict_scene(
     mut listen: impl FnMut(SceneStep) + Send,
 ) -> anyhow::Result<(SceneReport, String)> {
     let SceneRequest { item, scene, options, folder, .. } = *request;
+    let origin = scene.origin.clone();
+    // Beside the model's loading: a scene is large, and nothing is written without its digest.
+    let mark = tokio::task::spawn_blocking(move || origin.mark());
     let model = LocalModel::load(config, (request.item_path, item), request.precision).await?;
+    let mark = mark.await??;
     let info = scene.raster.info();
     let area = request.area.map(|text| AreaOfInterest::of_geojson(text, info)).transpose()?;
     let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
-    let identity = format!("{}; {}; {runtime}", scene.identity, model.artifact_sha256);
+    let identity = format!("{}; {}; {runtime}", mark.identity, model.artifact_sha256);
     let created_at = clock.now();
     let job = SceneJob {
         raster: &*scene.raster,
@@ -103,7 +107,7 @@ pub async fn predict_scene(
     let mut report = tokio::task::block_in_place(|| scene::predict_scene(&job, &run, stop, &mut listen))?;
     let provenance = SceneProvenance {
         scene: scene.name.clone(),
-        scene_sha256: scene.sha256.clone(),
+        scene_sha256: mark.sha256,
         artifact_sha256: model.artifact_sha256.clone(),
         runtime: model.runtime.clone(),
         created_at,

@@ -1,9 +1,9 @@
 //! Opening a scene: where its bytes are, what format they have, where on Earth it lies.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -26,9 +26,35 @@ pub struct Scene {
     pub raster: Box<dyn Raster>,
     /// Its file name or address.
     pub name: String,
-    /// Tells it from every other scene, and from an earlier state of itself.
+    pub origin: Origin,
+}
+
+/// Where a scene's bytes are.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    File(PathBuf),
+    /// Bytes whose digest is known, wherever they are.
+    Known(Sha256Digest),
+    /// Elsewhere, by address, size and version.
+    Elsewhere(String),
+}
+
+/// Tells a scene from every other one, and from an earlier state of itself.
+pub struct Mark {
     pub identity: String,
     pub sha256: Option<Sha256Digest>,
+}
+
+impl Origin {
+    /// Reads a file as a whole, for its digest: blocks.
+    pub fn mark(&self) -> anyhow::Result<Mark> {
+        let sha256 = match self {
+            Self::File(path) => digest(path)?,
+            Self::Known(sha256) => sha256.clone(),
+            Self::Elsewhere(identity) => return Ok(Mark { identity: identity.clone(), sha256: None }),
+        };
+        Ok(Mark { identity: sha256.to_string(), sha256: Some(sha256) })
+    }
 }
 
 /// Opens a scene: a path, an `https://` address or `s3://BUCKET/KEY`. `None` for a plain image on disk.
@@ -54,14 +80,14 @@ pub async fn open(
 
 /// A TIFF elsewhere, read by ranges.
 pub fn open_remote(file: RemoteFile, name: String, assumed: Option<AssumedCrs>) -> anyhow::Result<Scene> {
-    let identity = format!("{name}, {} bytes, {}", file.size_bytes(), file.version());
+    let origin = Origin::Elsewhere(format!("{name}, {} bytes, {}", file.size_bytes(), file.version()));
     let source = RemoteSource { file, runtime: Handle::current() };
     let mut raster =
         tokio::task::block_in_place(|| TiffRaster::open(Arc::new(source))).with_context(|| {
             format!("failed to open `{name}`; what is read from elsewhere must be a (Geo)TIFF")
         })?;
     raster.set_georeference(placed(raster.info().georeference.clone(), assumed)?);
-    Ok(Scene { raster: Box::new(raster), name, identity, sha256: None })
+    Ok(Scene { raster: Box::new(raster), name, origin })
 }
 
 /// A file elsewhere, for readers that know nothing of async.
@@ -82,7 +108,7 @@ impl ByteSource for RemoteSource {
 }
 
 /// Opens a file that is a scene: a TIFF with a place on Earth, or a plain image with a world file. `None` for a plain
-/// image. Reads the whole file, for its digest: blocks.
+/// image. Blocks.
 pub fn open_file(
     path: &Path,
     assumed: Option<AssumedCrs>,
@@ -104,9 +130,8 @@ pub fn open_file(
         let image = tidegate_geo::decode(&bytes, limits)?;
         Box::new(MemoryRaster::new(image, placed(Georeference::of_transform(transform), assumed)?))
     };
-    let sha256 = digest(path)?;
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(Some(Scene { raster, name, identity: sha256.to_string(), sha256: Some(sha256) }))
+    Ok(Some(Scene { raster, name, origin: Origin::File(path.to_owned()) }))
 }
 
 fn is_tiff(path: &Path) -> anyhow::Result<bool> {
@@ -139,7 +164,7 @@ fn placed(mut georeference: Georeference, assumed: Option<AssumedCrs>) -> Result
 }
 
 fn digest(path: &Path) -> anyhow::Result<Sha256Digest> {
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = File::open(path)?;
     let mut hasher = Sha256Hasher::default();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::Runner;
 use super::fault::JobFault;
-use crate::scenes::{self, Scene};
+use crate::scenes::{self, Mark, Origin, Scene};
 
 /// What the blocking thread needs.
 pub struct Prediction {
@@ -47,20 +47,25 @@ impl Prediction {
     /// What came of it, and why an earlier attempt's work was thrown away, where it was.
     pub fn run(&self) -> (Option<String>, Result<Predicted, JobFault>) {
         let opened = Handle::current().block_on(self.open());
-        let opened = opened.and_then(|scene| self.area(&scene).map(|area| (scene, area)));
-        let (scene, area) = match opened {
-            Ok(opened) => opened,
+        let prepared = opened.and_then(|scene| {
+            let area = self.area(&scene)?;
+            let mark = scene.origin.mark().map_err(|error| JobFault::of_source(&error))?;
+            Ok((scene, area, mark))
+        });
+        let (scene, area, mark) = match prepared {
+            Ok(prepared) => prepared,
             Err(fault) => return (None, Err(fault)),
         };
-        let (why, outcome) = match self.predict(&scene, area.as_ref(), Begin::Resume) {
+        let predict = |begin| self.predict((&scene, &mark), area.as_ref(), begin);
+        let (why, outcome) = match predict(Begin::Resume) {
             Err(SceneError::Changed { what, .. }) => {
                 let why = format!("what was done was done with {what}, so it was begun anew");
-                (Some(why), self.predict(&scene, area.as_ref(), Begin::Afresh))
+                (Some(why), predict(Begin::Afresh))
             }
             outcome => (None, outcome),
         };
         let outcome = outcome.map_err(|error| self.fault(error));
-        (why, outcome.and_then(|report| self.finish(&scene, report)))
+        (why, outcome.and_then(|report| self.finish((&scene, mark), report)))
     }
 
     fn area(&self, scene: &Scene) -> Result<Option<AreaOfInterest>, JobFault> {
@@ -86,10 +91,8 @@ impl Prediction {
                 None => {
                     let opened = RemoteFile::open_artifact(&self.runner.artifacts, key).await;
                     let opened = opened.map_err(remote)?;
-                    let mut scene = scenes::open_remote(opened, name.clone(), assumed).map_err(failed)?;
-                    scene.identity = sha256.to_string();
-                    scene.sha256 = Some(sha256.clone());
-                    Ok(scene)
+                    let scene = scenes::open_remote(opened, name.clone(), assumed).map_err(failed)?;
+                    Ok(Scene { origin: Origin::Known(sha256.clone()), ..scene })
                 }
             },
             SceneSource::Address { address } => {
@@ -107,14 +110,14 @@ impl Prediction {
 
     fn predict(
         &self,
-        scene: &Scene,
+        (scene, mark): (&Scene, &Mark),
         area: Option<&AreaOfInterest>,
         begin: Begin,
     ) -> Result<SceneReport, SceneError> {
         let settings = &self.runner.settings;
         let options = self.raster_job.options.scene_options(settings.threads, settings.max_memory_bytes);
         let (runtime, version) = self.runtime();
-        let identity = format!("{}; {}; {runtime} {version}", scene.identity, self.artifact_sha256);
+        let identity = format!("{}; {}; {runtime} {version}", mark.identity, self.artifact_sha256);
         let job = SceneJob {
             raster: &*scene.raster,
             item: &self.item,
@@ -148,11 +151,11 @@ impl Prediction {
         if self.stop.load(Ordering::Relaxed) { JobFault::Stopped } else { JobFault::of_scene(error) }
     }
 
-    fn finish(&self, scene: &Scene, mut report: SceneReport) -> Result<Predicted, JobFault> {
+    fn finish(&self, (scene, mark): (&Scene, Mark), mut report: SceneReport) -> Result<Predicted, JobFault> {
         let (runtime, version) = self.runtime();
         let provenance = SceneProvenance {
             scene: scene.name.clone(),
-            scene_sha256: scene.sha256.clone(),
+            scene_sha256: mark.sha256,
             artifact_sha256: self.artifact_sha256.clone(),
             runtime: (runtime.clone(), version.clone()),
             created_at: self.created_at,
