@@ -14,7 +14,7 @@ use tidegate_api::{
 use tidegate_core::{Clock, IdSource, JobId, ReplicaId};
 use tidegate_delivery::GateLimits;
 use tidegate_geo::ImageLimits;
-use tidegate_serve::{RuntimeOptions, Server, memory, open_runtime};
+use tidegate_serve::{RuntimeOptions, Server, ServerOptions, memory, open_runtime};
 use tidegate_store::{ArtifactStore, Change, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -63,7 +63,7 @@ impl RunningServer {
         let ids = Arc::new(system_ids()?);
         let store = Arc::new(connect(config).await?);
         let artifacts = Arc::new(ArtifactStore::open(&config.artifact_location()?)?);
-        let server = Arc::new(open_server(config)?);
+        let server = Arc::new(open_server(config, config.runtime.server_options())?);
         let runtime = server.runtime();
         tracing::info!(runtime = runtime.name, version = runtime.version, "{}", runtime.reason);
         let accelerator = &runtime.accelerator;
@@ -219,15 +219,14 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Opens the runtime and its workers; also used without a server.
-pub fn open_server(config: &Config) -> anyhow::Result<Server> {
-    let options = RuntimeOptions {
+pub fn open_server(config: &Config, options: ServerOptions) -> anyhow::Result<Server> {
+    let runtime = RuntimeOptions {
         choice: config.runtime.engine,
         library_candidates: config.onnxruntime_candidates(),
         accelerator: config.runtime.accelerator,
         openvino_candidates: config.openvino_candidates(),
     };
-    let runtime = open_runtime(&options)?;
-    Ok(Server::new(runtime, config.runtime.server_options()))
+    Ok(Server::new(open_runtime(&runtime)?, options))
 }
 
 #[expect(clippy::too_many_arguments, reason = "they go into one struct of parts")]

@@ -14,7 +14,7 @@ use tidegate_geo::scene::{
 use tidegate_geo::{
     ImageLimits, ModelItem, OutputFile, Progress, Provenance, RunFault, SegmentOptions, Segmentation,
 };
-use tidegate_serve::{Slot, SlotSpec, describe_onnx};
+use tidegate_serve::{ServerOptions, Slot, SlotSpec, describe_onnx};
 
 use crate::config::Config;
 use crate::scenes;
@@ -135,7 +135,7 @@ impl LocalModel {
         let precision = describe_onnx(&artifact)?.precision(precision);
         let precision =
             precision.map_err(|fault| anyhow!("--precision: `{}`: {fault}", artifact.display()))?;
-        let server = crate::app::open_server(config)?;
+        let server = crate::app::open_server(config, server_options(config))?;
         let spec = SlotSpec {
             version_id: VersionId::new("local"),
             model_name: ModelName::parse(&item.name).unwrap_or_else(|_| local_name()),
@@ -158,6 +158,16 @@ impl LocalModel {
         let first = outputs.into_iter().next();
         first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gave no output"))
     }
+}
+
+/// What is run together is decided by the pipeline, and its first tiles are trial enough.
+fn server_options(config: &Config) -> ServerOptions {
+    let mut options = config.runtime.server_options();
+    for slot in options.models.values_mut().chain([&mut options.slot]) {
+        slot.warmup_runs = 1;
+        slot.batch.max_rows = Some(1);
+    }
+    options
 }
 
 /// A STAC-MLM item from a file.

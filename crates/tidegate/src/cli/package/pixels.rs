@@ -48,7 +48,7 @@ impl Own {
                 path
             }
         };
-        let server = crate::app::open_server(config)?;
+        let server = crate::app::open_server(config, config.runtime.server_options())?;
         let spec = SlotSpec {
             version_id: VersionId::new("package"),
             model_name: ModelName::parse("package").expect("a plain lowercase word"),
