@@ -320,10 +320,13 @@ fn infer(
     })?;
     let before = begun.report;
     let mut keep = |block: Block, report: PassReport| {
-        workshop.keep(&block, &before.plus(&report)).map_err(SegmentError::Keep)?;
-        derived
-            .add(&block.mask, &block.confidence, block.probabilities.as_deref())
-            .map_err(SegmentError::Keep)
+        // Beside each other: nothing else is done any more when the last blocks come.
+        let (kept, added) = std::thread::scope(|scope| {
+            let kept = scope.spawn(|| workshop.keep(&block, &before.plus(&report)));
+            let added = derived.add(&block.mask, &block.confidence, block.probabilities.as_deref());
+            (kept.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), added)
+        });
+        kept.and(added).map_err(SegmentError::Keep)
     };
     let mut see = |rows: &crate::segment::reader::SceneRows| ground.see(rows).map_err(SegmentError::Keep);
     let mut progress = |progress| listen(SceneStep::Tiles(progress));

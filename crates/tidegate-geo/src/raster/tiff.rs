@@ -8,7 +8,7 @@ mod directory;
 mod layout;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use directory::{Directory, TiffFile};
 use layout::{Layout, SampleKind};
@@ -177,15 +177,28 @@ fn read_rows(
         let (some, later) = rest.split_at(n_together(rest));
         rest = later;
         let ranges = some.iter().map(|piece| piece.range.clone()).collect::<Vec<_>>();
-        for (Piece { place, .. }, raw) in some.iter().zip(file.read(&ranges)?) {
-            let bytes = codec::decode(layout, raw, place.n_rows)?;
-            for (plane, sample) in planes.iter_mut().zip(samples) {
-                if place.plane.is_none_or(|plane| plane == *sample) {
-                    let within = if layout.is_planar { 0 } else { *sample };
-                    scatter(layout, &bytes, place, within, rows, plane);
+        let pieces = Mutex::new(some.iter().zip(file.read(&ranges)?));
+        let planes = Mutex::new(&mut planes);
+        let decode = || -> Result<(), ImageError> {
+            loop {
+                let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((Piece { place, .. }, raw)) = next else { return Ok(()) };
+                let bytes = codec::decode(layout, raw, place.n_rows)?;
+                let mut planes = planes.lock().unwrap_or_else(PoisonError::into_inner);
+                for (plane, sample) in planes.iter_mut().zip(samples) {
+                    if place.plane.is_none_or(|plane| plane == *sample) {
+                        let within = if layout.is_planar { 0 } else { *sample };
+                        scatter(layout, &bytes, place, within, rows, plane);
+                    }
                 }
             }
-        }
+        };
+        // Two are enough to halve the time that everybody waits for the first strip, and leave cores to those who do not.
+        std::thread::scope(|scope| {
+            let other = scope.spawn(decode);
+            let own = decode();
+            own.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
     }
     Ok(planes)
 }
