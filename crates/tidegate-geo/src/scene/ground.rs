@@ -1,7 +1,7 @@
 //! The scene itself, made small as it passes, and the picture of the result over it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use super::checkpoint::{Begun, Folder, Workshop};
 use super::cog::TILE;
@@ -157,25 +157,29 @@ pub(super) fn overlay(
 ) -> io::Result<()> {
     let shrink = shrink(info.width, info.height);
     let (width, height) = (info.width.div_ceil(shrink), info.height.div_ceil(shrink));
-    let bytes = std::fs::read(folder.ground())?;
-    let values =
-        bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-    let values = values.collect::<Vec<_>>();
-    if values.len() != width * height * VALUES || mask.len() != width * height {
+    let n_pixels = width * height;
+    if fs::metadata(folder.ground())?.len() != bytes_of(info, info.height) || mask.len() != n_pixels {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the small picture of the scene is incomplete",
         ));
     }
-    let valid = values.chunks_exact(VALUES).map(|pixel| pixel[VALUES - 1] > 0.0).collect::<Vec<_>>();
-    let stretch = Stretch::of(&values, info.sample_type == "uint8");
-    let pixels =
-        values.chunks_exact(VALUES).flat_map(|pixel| [0, 1, 2].map(|color| stretch.apply(pixel[color])));
+    let stretch = match info.sample_type {
+        "uint8" => Stretch { low: 0.0, high: 255.0 },
+        _ => Stretch::of(pixels(folder, n_pixels)?)?,
+    };
+    let mut shown = Vec::with_capacity(n_pixels * 3);
+    let mut valid = Vec::with_capacity(n_pixels);
+    for pixel in pixels(folder, n_pixels)? {
+        let [colors @ .., n_valid] = pixel?;
+        shown.extend(colors.map(|color| stretch.apply(color)));
+        valid.push(n_valid > 0.0);
+    }
     let image = Image {
         width,
         height,
         n_bands: 3,
-        pixels: pixels.collect(),
+        pixels: shown,
         valid: valid.contains(&false).then_some(valid),
         geo: None,
     };
@@ -184,30 +188,44 @@ pub(super) fn overlay(
         .map(|value| if *value == crate::segment::NODATA { 0 } else { *value })
         .collect::<Vec<_>>();
     let png = outputs::overlay_png(&image, &mask, item, n_channels).map_err(io::Error::other)?;
-    std::fs::write(folder.file(OVERLAY), png)
+    fs::write(folder.file(OVERLAY), png)
 }
 
-/// From samples of any type to bytes that can be seen.
+/// What [`Ground`] has written: read twice rather than held, since it is several times the picture.
+fn pixels(
+    folder: &Folder,
+    n_pixels: usize,
+) -> io::Result<impl Iterator<Item = io::Result<[f32; VALUES]>> + use<>> {
+    let mut file = BufReader::new(File::open(folder.ground())?);
+    let next = move |_| {
+        let mut bytes = [0; VALUES * size_of::<f32>()];
+        file.read_exact(&mut bytes)?;
+        let (values, _) = bytes.as_chunks();
+        Ok(std::array::from_fn(|value| f32::from_le_bytes(values[value])))
+    };
+    Ok((0..n_pixels).map(next))
+}
+
+/// From samples of any type to bytes that can be seen: bytes stay what they are.
 struct Stretch {
     low: f32,
     high: f32,
 }
 
 impl Stretch {
-    /// Bytes stay what they are; everything else is stretched from its second to its 98th percentile.
-    fn of(values: &[f32], are_bytes: bool) -> Self {
-        if are_bytes {
-            return Self { low: 0.0, high: 255.0 };
+    /// From the second to the 98th percentile.
+    fn of(pixels: impl Iterator<Item = io::Result<[f32; VALUES]>>) -> io::Result<Self> {
+        let mut seen = Vec::new();
+        for pixel in pixels {
+            let [colors @ .., n_valid] = pixel?;
+            if n_valid > 0.0 {
+                seen.extend(colors);
+            }
         }
-        let mut seen = values
-            .chunks_exact(VALUES)
-            .filter(|pixel| pixel[VALUES - 1] > 0.0)
-            .flat_map(|pixel| pixel[..VALUES - 1].iter().copied())
-            .collect::<Vec<_>>();
         seen.sort_by(f32::total_cmp);
         let at = |share: f64| seen.get((seen.len() as f64 * share) as usize).copied();
         let (low, high) = (at(0.02).unwrap_or(0.0), at(0.98).unwrap_or(1.0));
-        Self { low, high: if high > low { high } else { low + 1.0 } }
+        Ok(Self { low, high: if high > low { high } else { low + 1.0 } })
     }
 
     fn apply(&self, value: f32) -> u8 {
