@@ -68,7 +68,7 @@ pub struct SceneOptions {
     pub max_memory_bytes: u64,
 }
 
-/// Far more than scenes take (300 MB at a width of 32,768 pixels), and less than most machines have.
+/// Far more than scenes take (350 MB at a width of 32,768 pixels), and less than most machines have.
 const MAX_MEMORY_BYTES: u64 = 8 << 30;
 
 impl Default for SceneOptions {
