@@ -8,9 +8,9 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{F32, InnerPixel, U8, U16};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use bytemuck::Pod;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::SegmentError;
 use crate::raster::{Sample, Samples};
@@ -70,8 +70,8 @@ impl Resampling {
             return Ok(plane.clone());
         }
         Ok(match plane {
-            Samples::U8(values) => Samples::U8(self.resize::<U8, u8>(values, U8::new, |pixel| pixel.0)?),
-            Samples::U16(values) => Samples::U16(self.resize::<U16, u16>(values, U16::new, |pixel| pixel.0)?),
+            Samples::U8(values) => Samples::U8(self.resize(values, PixelType::U8)?),
+            Samples::U16(values) => Samples::U16(self.resize(values, PixelType::U16)?),
             Samples::F32(values) => Samples::F32(self.float_columns(values)?),
         })
     }
@@ -80,49 +80,37 @@ impl Resampling {
         if self.from.0 == self.to.0 {
             return Ok(values.to_vec());
         }
-        self.resize::<U8, u8>(values, U8::new, |pixel| pixel.0)
+        self.resize(values, PixelType::U8)
     }
 
     pub fn float_columns(&self, values: &[f32]) -> Result<Vec<f32>, SegmentError> {
         if self.from.0 == self.to.0 {
             return Ok(values.to_vec());
         }
-        self.resize::<F32, f32>(values, F32::new, |pixel| pixel.0)
+        self.resize(values, PixelType::F32)
     }
 
-    fn resize<P: PixelTrait + InnerPixel, T: Copy>(
-        &self,
-        values: &[T],
-        wrap: impl Fn(T) -> P,
-        unwrap: impl Fn(&P) -> T,
-    ) -> Result<Vec<T>, SegmentError> {
+    /// Rows are resized one by one, so that it makes no difference how many pass at once.
+    fn resize<T: Sample + Pod>(&self, values: &[T], pixel_type: PixelType) -> Result<Vec<T>, SegmentError> {
         let failed = |reason: String| SegmentError::InvalidImage { reason };
         let side = |size: usize| {
             u32::try_from(size).map_err(|_| failed(format!("a side of {size} pixels is too long")))
         };
+        let n_rows = values.len() / self.from.0;
+        let mut resized = vec![T::default(); n_rows * self.to.0];
+        let source =
+            ImageRef::new(side(self.from.0)?, side(n_rows)?, bytemuck::cast_slice(values), pixel_type)
+                .map_err(|error| failed(error.to_string()))?;
+        let bytes = bytemuck::cast_slice_mut(&mut resized);
+        let mut target = Image::from_slice_u8(side(self.to.0)?, side(n_rows)?, bytes, pixel_type)
+            .map_err(|error| failed(error.to_string()))?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.filter)).use_alpha(false);
-        let mut resizer = Resizer::new();
-        let mut resized = Vec::with_capacity(values.len() / self.from.0 * self.to.0);
-        // Rows are narrowed one by one, so that it makes no difference how many pass at once.
-        for values in values.chunks(self.from.0 * PASSING_ROWS) {
-            let n_rows = values.len() / self.from.0;
-            let source = values.iter().map(|value| wrap(*value)).collect::<Vec<_>>();
-            let view = TypedImageRef::new(side(self.from.0)?, side(n_rows)?, &source)
-                .map_err(|error| failed(error.to_string()))?;
-            let mut pixels = vec![P::default(); self.to.0 * n_rows];
-            let mut target = TypedImage::from_pixels_slice(side(self.to.0)?, side(n_rows)?, &mut pixels)
-                .map_err(|error| failed(error.to_string()))?;
-            resizer
-                .resize_typed(&view, &mut target, &options)
-                .map_err(|error| failed(format!("cannot be resized: {error}")))?;
-            resized.extend(pixels.iter().map(&unwrap));
-        }
+        Resizer::new()
+            .resize(&source, &mut target, &options)
+            .map_err(|error| failed(format!("cannot be resized: {error}")))?;
         Ok(resized)
     }
 }
-
-/// Rows that are copied to be resized: many for the filter's table, which is made each time, few to hold.
-const PASSING_ROWS: usize = 128;
 
 /// Of a filter of radius 1, not yet normalised.
 fn weight(filter: FilterType, x: f64) -> f64 {
