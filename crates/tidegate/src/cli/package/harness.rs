@@ -124,7 +124,7 @@ fn ask(python: &Path, harness: &Path, job: &Path) -> anyhow::Result<Value> {
 fn refuse(answer: &Value, python: &Path) -> anyhow::Result<()> {
     if let Some(module) = answer["missing"].as_str() {
         bail!(
-            "`{}` has no {module}: `{} -m pip install numpy {module}` adds it, --python names another Python, --no-run does \
+            "`{}` has no {module}: `{} -m pip install {module}` adds it, --python names another Python, --no-run does \
              without",
             python.display(),
             python.display()
