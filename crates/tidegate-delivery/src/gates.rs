@@ -102,8 +102,8 @@ pub enum Original {
 
 /// What came of a version in another precision and its original on the same inputs.
 #[derive(Clone, Debug)]
-pub struct SideBySide<'a> {
-    pub original: &'a Original,
+pub struct SideBySide {
+    pub original: Original,
     pub deviation: Deviation,
     /// How long each run took, in runs of the original.
     pub time_ratios: Vec<f64>,
@@ -113,7 +113,7 @@ pub struct SideBySide<'a> {
 
 /// The gate on precision: `precision` is that of the version. Both limits must hold, for every output. What it gains is said, and
 /// decides nothing: there are other reasons to deploy a version.
-pub fn judge_precision(precision: Precision, pair: &SideBySide<'_>, limits: GateLimits) -> Check {
+pub fn judge_precision(precision: Precision, pair: &SideBySide, limits: GateLimits) -> Check {
     let SideBySide { original, deviation, time_ratios, on } = pair;
     let original = match original {
         Original::SameFile => "the same file in f32".to_owned(),
@@ -354,7 +354,7 @@ mod tests {
             Deviation { n_answers: 100, outputs: [("y".to_owned(), output)].into(), fault: None }
         };
         let judge_timed = |deviation: &Deviation, time_ratios| {
-            let (original, deviation) = (&Original::SameFile, deviation.clone());
+            let (original, deviation) = (Original::SameFile, deviation.clone());
             let pair = SideBySide { original, deviation, time_ratios, on: "100 probes".to_owned() };
             judge_precision(Precision::Bf16, &pair, GateLimits::default())
         };

@@ -83,7 +83,7 @@ impl Performer {
             reading: Reading { has_classes: model_type == ModelType::Classification },
             deadline: Instant::now() + self.limits.max_duration,
         };
-        let pair = comparison.run(inputs, &counterpart.original).await.map_err(Unjudged::Failed)?;
+        let pair = comparison.run(inputs, counterpart.original).await.map_err(Unjudged::Failed)?;
         Ok(judge_precision(version.precision, &pair, self.limits.gates))
     }
 
@@ -168,11 +168,7 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    async fn run<'o>(
-        &self,
-        sample: &[Vec<NamedTensor>],
-        original: &'o Original,
-    ) -> Result<SideBySide<'o>, String> {
+    async fn run(&self, sample: &[Vec<NamedTensor>], original: Original) -> Result<SideBySide, String> {
         let mut deviation = Deviation::default();
         let mut time_ratios = vec![];
         let is_late = |deviation: &Deviation| deviation.n_answers > 0 && Instant::now() >= self.deadline;
