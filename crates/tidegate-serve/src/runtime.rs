@@ -109,6 +109,13 @@ pub enum RuntimeError {
     OpenVinoMissing { tried: String },
 
     #[error(
+        "OpenVINO was asked for but its plug-in `{}` has no device for this CPU (1.8.1 takes those of Intel only); set \
+         `runtime.accelerator` to `auto`",
+        library.display()
+    )]
+    OpenVinoUnfit { library: PathBuf },
+
+    #[error(
         "CUDA was asked for but `{}` has no CUDA in it; give the path of a build that has, such as that of the wheel \
          `onnxruntime-gpu` with `libonnxruntime_providers_cuda` beside it, in the setting `runtime.onnxruntime_library`, \
          or set `runtime.accelerator` to `auto`",

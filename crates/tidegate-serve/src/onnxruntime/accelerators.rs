@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ort::device::Device;
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::memory::DeviceType;
@@ -46,7 +47,7 @@ impl Accelerator {
             }
             AcceleratorChoice::Cuda => Self::cuda(&opened.library),
             AcceleratorChoice::OpenVino => Self::openvino(opened, places_of_openvino(opened, options)),
-            AcceleratorChoice::Auto => Ok(Self::auto(places_of_openvino(opened, options))),
+            AcceleratorChoice::Auto => Ok(Self::auto(opened, places_of_openvino(opened, options))),
         }
     }
 
@@ -56,9 +57,12 @@ impl Accelerator {
     }
 
     /// OpenVINO's libraries take 20 MB: they are loaded for the first version that needs them.
-    fn auto(openvino: Vec<PathBuf>) -> Self {
+    fn auto(opened: &Opened, openvino: Vec<PathBuf>) -> Self {
         if !cpu_has_bf16() {
             return Self::nothing(format!("{NO_INSTRUCTIONS}, so OpenVINO is not needed"), no_instructions());
+        }
+        if !has_cpu_of_intel(&opened.environment) {
+            return Self::nothing(INTEL_ONLY, no_bf16(INTEL_ONLY, "serve it on one"));
         }
         let Some(library) = openvino.iter().find_map(|place| place.canonicalize().ok()) else {
             let places: Vec<_> = openvino.iter().map(|place| format!("`{}`", place.display())).collect();
@@ -84,6 +88,9 @@ impl Accelerator {
     fn openvino(opened: &mut Opened, openvino: Vec<PathBuf>) -> Result<Self, RuntimeError> {
         let library =
             register_openvino(opened, &openvino).map_err(|tried| RuntimeError::OpenVinoMissing { tried })?;
+        if cpu_of(Provider::OpenVino, &opened.environment).is_none() {
+            return Err(RuntimeError::OpenVinoUnfit { library });
+        }
         Ok(Self {
             info: AcceleratorInfo {
                 name: Provider::OpenVino.as_str(),
@@ -172,10 +179,7 @@ impl Provider {
         }
         // The list must not grow while it is read.
         let opened = super::opened();
-        let device = environment.devices().find(|device| {
-            device.ep().is_ok_and(|name| name == self.name())
-                && device.hardware_device().ty() == DeviceType::CPU
-        });
+        let device = cpu_of(self, environment);
         drop(opened);
         let device =
             device.ok_or_else(|| ort::Error::new(format!("there is no device of {}", self.name())))?;
@@ -185,6 +189,20 @@ impl Provider {
         });
         Ok(builder.with_devices([device], settings.as_deref())?)
     }
+}
+
+/// The device by which a provider runs models on the CPU.
+fn cpu_of(provider: Provider, environment: &Environment) -> Option<Device<'_>> {
+    let is_it = |device: &Device<'_>| {
+        device.ep().is_ok_and(|name| name == provider.name())
+            && device.hardware_device().ty() == DeviceType::CPU
+    };
+    environment.devices().find(is_it)
+}
+
+fn has_cpu_of_intel(environment: &Environment) -> bool {
+    let cpu = cpu_of(Provider::Cpu, environment);
+    cpu.is_some_and(|cpu| cpu.hardware_device().vendor().is_ok_and(|vendor| vendor.contains("Intel")))
 }
 
 /// The precision is said always. A session runs on the thread that calls it and those it is given: pinned, all sessions would
@@ -232,6 +250,9 @@ fn register_openvino(opened: &mut Opened, candidates: &[PathBuf]) -> Result<Path
     }
     Err(faults.join("; "))
 }
+
+/// OpenVINO itself would compute on any; its plug-in for ONNX Runtime offers no other (1.8.1).
+const INTEL_ONLY: &str = "OpenVINO's plug-in takes CPUs of Intel only, and this is none";
 
 const NO_INSTRUCTIONS: &str = "this CPU has no instructions for bfloat16 (AVX512_BF16, AMX)";
 

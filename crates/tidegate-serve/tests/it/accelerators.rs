@@ -90,6 +90,27 @@ fn a_slot_knows_its_precision_and_what_executes_it() {
     }
 }
 
+/// Said at the start and not by the load that would need it.
+#[test]
+fn openvino_is_offered_on_the_cpus_that_its_plug_in_takes() {
+    let options = [AcceleratorChoice::Auto, AcceleratorChoice::OpenVino].map(onnxruntime_options);
+    let [Some(auto), Some(asked)] = options else { return };
+    let auto = open_runtime(&auto).unwrap();
+    match open_runtime(&asked) {
+        Ok(asked) => {
+            let precisions = &auto.info().precisions;
+            assert_eq!(precisions, &asked.info().precisions, "{}", auto.info().accelerator.reason);
+        }
+        Err(error @ RuntimeError::OpenVinoUnfit { .. }) => {
+            assert!(error.to_string().contains("set `runtime.accelerator` to `auto`"), "{error}");
+            assert_eq!(auto.info().accelerator.name, "none");
+            let refused = auto.load(&segmenter(), &BF16).err().unwrap().to_string();
+            assert!(refused.contains("bf16 cannot be computed here"), "{refused}");
+        }
+        Err(error) => assert!(openvino().is_none(), "{error}"),
+    }
+}
+
 #[test]
 fn bf16_is_refused_where_nothing_computes_in_it() {
     let refusal = |runtime: &dyn Runtime, path: &Path| {

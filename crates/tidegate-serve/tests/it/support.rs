@@ -12,8 +12,8 @@ use tidegate_core::{
     Tensor, VersionId,
 };
 use tidegate_serve::{
-    AcceleratorChoice, BatchOptions, Runtime, RuntimeChoice, RuntimeOptions, ServerOptions, SessionOptions,
-    SlotOptions, SlotSpec, open_runtime,
+    AcceleratorChoice, BatchOptions, Runtime, RuntimeChoice, RuntimeError, RuntimeOptions, ServerOptions,
+    SessionOptions, SlotOptions, SlotSpec, open_runtime,
 };
 
 pub const ONE_THREAD: SessionOptions = SessionOptions { intra_threads: 1, precision: Precision::F32 };
@@ -59,7 +59,8 @@ pub fn onnxruntime() -> Option<Arc<dyn Runtime>> {
     Some(open_runtime(&onnxruntime_options(AcceleratorChoice::None)?).unwrap())
 }
 
-/// OpenVINO for everything, or `None` (said in one line) where it is not installed. CI has to have it where there is one.
+/// OpenVINO for everything, or `None` (said in one line) where it is not installed or does not take the CPU. CI has to have it
+/// where there is one.
 pub fn openvino() -> Option<Arc<dyn Runtime>> {
     let options = onnxruntime_options(AcceleratorChoice::OpenVino)?;
     let name = format!("{DLL_PREFIX}onnxruntime_providers_openvino_plugin{DLL_SUFFIX}");
@@ -69,7 +70,13 @@ pub fn openvino() -> Option<Arc<dyn Runtime>> {
         println!("skipped on OpenVINO: it is not here; run scripts/install-openvino.sh");
         return None;
     }
-    Some(open_runtime(&options).unwrap())
+    match open_runtime(&options) {
+        Err(unfit @ RuntimeError::OpenVinoUnfit { .. }) => {
+            println!("skipped on OpenVINO: {unfit}");
+            None
+        }
+        runtime => Some(runtime.unwrap()),
+    }
 }
 
 fn is_ci() -> bool {
