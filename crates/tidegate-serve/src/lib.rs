@@ -12,6 +12,7 @@
 pub mod accelerator;
 mod batch;
 mod batchable;
+mod brief;
 mod classical;
 mod hostile;
 pub mod load_error;

@@ -1,4 +1,5 @@
-//! The worker threads that run requests, batch by batch: models compute here, never on the threads that talk to clients.
+//! The worker threads that run requests, batch by batch. Models compute here, not on the threads that talk to clients, but for
+//! those that take less time than handing them over would ([`crate::brief`]).
 //!
 //! A free worker asks [`crate::queue`] what to run, and that asks [`crate::pack`] which requests go together.
 
@@ -10,6 +11,7 @@ use tidegate_core::{NamedTensor, SignatureMismatch};
 use tokio::sync::oneshot;
 
 use crate::batch::{Form, in_order, split, stack};
+use crate::brief::Callers;
 use crate::pack::Priority;
 use crate::queue::{Job, JobId, Queue, Run, Taken};
 use crate::quiet;
@@ -45,6 +47,16 @@ pub struct InferOptions {
     /// Runs by itself whatever waits beside it: in a batch a result may differ in its last bits, and some must be the same
     /// each time.
     pub alone: bool,
+    /// Waits for a worker, however brief it is: whether workers have time to spare is then seen by who waits for them.
+    pub on_worker: bool,
+}
+
+impl InferOptions {
+    fn may_run_here(&self, now: Instant) -> bool {
+        !self.on_worker
+            && self.priority == Priority::Request
+            && self.deadline.is_none_or(|deadline| deadline > now)
+    }
 }
 
 /// Why a request has no outputs.
@@ -70,6 +82,7 @@ const YIELDS: u32 = 3;
 
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
+    callers: Callers,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -129,11 +142,11 @@ impl WorkerPool {
                 .expect("the system starts a handful of threads")
         };
         let threads = Mutex::new((0..n_workers).map(start).collect());
-        Self { shared, threads }
+        Self { shared, callers: Callers::default(), threads }
     }
 
-    /// Queues the request and waits for its outputs. Dropping the future takes it out of the queue; a run that has begun
-    /// is finished and forgotten.
+    /// Queues the request and waits for its outputs, or runs it at once where it is brief and nobody waits. Dropping the
+    /// future takes it out of the queue; a run that has begun is finished and forgotten.
     pub(crate) async fn run(
         &self,
         slot: Arc<Slot>,
@@ -142,8 +155,15 @@ impl WorkerPool {
     ) -> Result<Inference, InferError> {
         let inputs = in_order(inputs, slot.signature());
         let form = Form::of(&inputs);
-        let (reply, mut outcome) = oneshot::channel();
         let (queued_at, InferOptions { deadline, standing, alone, .. }) = (Instant::now(), options);
+        if options.may_run_here(queued_at)
+            && let Some(outcome) = self.run_here(&slot, &inputs, form.bytes, standing)
+        {
+            // Callers that never wait for a worker give way to others here.
+            tokio::task::coop::consume_budget().await;
+            return outcome;
+        }
+        let (reply, mut outcome) = oneshot::channel();
         let job = |id| Job { id, slot, inputs, form, alone, queued_at, deadline, standing, reply };
         let id = self.shared.push(options.priority, job)?;
         let mut place = Place { shared: &self.shared, id: Some(id) };
@@ -156,6 +176,28 @@ impl WorkerPool {
         };
         place.id = None;
         outcome.unwrap_or_else(|_| Err(RunError::Failed { message: "the worker was lost".to_owned() }.into()))
+    }
+
+    /// On the calling thread, where the slot is known to be brief and has a session to spare, and nobody waits for a worker.
+    fn run_here(
+        &self,
+        slot: &Slot,
+        inputs: &[NamedTensor],
+        n_bytes: usize,
+        standing: Standing,
+    ) -> Option<Result<Inference, InferError>> {
+        if !slot.is_brief(n_bytes) || !self.shared.is_unhurried() {
+            return None;
+        }
+        let _permit = self.callers.enter()?;
+        let started = Instant::now();
+        let outcome = guarded(|| slot.run_if_free(inputs));
+        let outcome = outcome.unwrap_or_else(|message| Some(Err(RunError::Failed { message })))?;
+        let run = started.elapsed();
+        slot.ran(n_bytes, run);
+        slot.count(&outcome, run, standing);
+        let answer = |outputs| Inference { outputs, queue: Duration::ZERO, run, n_together: 1 };
+        Some(outcome.map(answer).map_err(InferError::Run))
     }
 
     pub(crate) fn spare(&self) -> Spare {
@@ -209,6 +251,12 @@ impl Shared {
             self.changed.notify_one();
         }
         Ok(id)
+    }
+
+    /// Whether requests are taken in and none waits.
+    fn is_unhurried(&self) -> bool {
+        let state = self.state();
+        !state.queue.is_closed() && state.queue.len() == 0
     }
 
     fn close(&self) {
@@ -292,9 +340,11 @@ fn run_together(jobs: Vec<Job>) -> Vec<Job> {
     let Some(stacked) = stack(jobs.iter().map(|job| job.inputs.as_slice())) else { return jobs };
     let slot = Arc::clone(&jobs[0].slot);
     let outputs = slot.run_blocking(&stacked).ok();
+    let run = started.elapsed();
+    slot.ran(jobs.iter().map(|job| job.form.bytes).sum(), run);
     let outputs = outputs.and_then(|outputs| split(&outputs, jobs.iter().map(|job| job.form.rows)));
     let Some(outputs) = outputs else { return jobs };
-    let (run, n_together) = (started.elapsed(), jobs.len());
+    let n_together = jobs.len();
     for (job, outputs) in jobs.into_iter().zip(outputs) {
         answer(job, Ok(outputs), (started, run), n_together);
     }
@@ -304,7 +354,9 @@ fn run_together(jobs: Vec<Job>) -> Vec<Job> {
 fn run_alone(job: Job) {
     let started = Instant::now();
     let outcome = job.slot.run_blocking(&job.inputs);
-    answer(job, outcome, (started, started.elapsed()), 1);
+    let run = started.elapsed();
+    job.slot.ran(job.form.bytes, run);
+    answer(job, outcome, (started, run), 1);
 }
 
 fn answer(

@@ -171,6 +171,11 @@ impl Session for RtenSession {
             .collect()
     }
 
+    /// Elsewhere it would be handed over to a pool's thread and back.
+    fn runs_anywhere(&self) -> bool {
+        false
+    }
+
     fn share(&self) -> Option<Box<dyn Session>> {
         let session = Self::new(Arc::clone(&self.model), self.signature.clone(), self.intra_threads);
         session.ok().map(|session| Box::new(session) as Box<dyn Session>)

@@ -37,6 +37,11 @@ pub trait Session: Send {
         None
     }
 
+    /// Whether it runs on any thread alike, and not best on those that [`Runtime::host`] a worker.
+    fn runs_anywhere(&self) -> bool {
+        true
+    }
+
     /// What executes the model, where that is a part of the runtime with a name of its own.
     fn runtime(&self) -> Option<&'static str> {
         None

@@ -10,7 +10,9 @@ use tidegate_core::{
     ArmSummary, ModelName, NamedTensor, Precision, SemVer, ShadowSummary, Signature, VersionId,
 };
 
+use crate::batch::Form;
 use crate::batchable::{BatchOptions, Batching};
+use crate::brief::Pace;
 use crate::load_error::LoadError;
 use crate::memory;
 use crate::mirror::Mirror;
@@ -75,6 +77,8 @@ pub struct Slot {
     warm_latency: Duration,
     is_repeatable: bool,
     batching: Batching,
+    /// `None` where runs are tied to the threads of workers, or are to wait for company there.
+    pace: Option<Pace>,
     resident_bytes: Option<u64>,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -113,8 +117,10 @@ impl Slot {
         let started = Instant::now();
         let mut sessions = load_sessions(runtime, &spec, options)?;
         let loaded_in = started.elapsed();
-        let WarmUp { latency: warm_latency, is_repeatable } =
+        let WarmUp { latency: warm_latency, n_bytes, is_repeatable } =
             warm_up(&mut sessions, options.warmup_runs.max(1))?;
+        let is_for_workers = !sessions[0].runs_anywhere() || !options.batch.max_delay.is_zero();
+        let pace = (!is_for_workers).then(|| Pace::after_trials(n_bytes, warm_latency));
         let batching = Batching::find_out(&mut sessions, &options.batch, spec.precision);
         let resident_bytes =
             memory::resident_bytes().zip(resident_before).map(|(after, before)| after.saturating_sub(before));
@@ -124,6 +130,7 @@ impl Slot {
             runtime: sessions[0].runtime().unwrap_or(runtime.info().name),
             signature: sessions[0].signature().clone(),
             n_sessions: sessions.len(),
+            pace,
             idle: Mutex::new(sessions),
             returned: Condvar::new(),
             loaded_in,
@@ -214,8 +221,25 @@ impl Slot {
     /// Runs the model on a free session, waiting for one where all are busy. The inputs are not checked against the
     /// signature; the caller has done so.
     pub fn run_blocking(&self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
-        let mut lease = Lease { slot: self, session: Some(self.take_session()) };
-        lease.session.as_mut().expect("taken back only on drop").run(inputs)
+        Lease { slot: self, session: Some(self.take_session()) }.run(inputs)
+    }
+
+    /// The same, unless all sessions are busy.
+    pub(crate) fn run_if_free(&self, inputs: &[NamedTensor]) -> Option<Result<Vec<NamedTensor>, RunError>> {
+        let session = self.idle().pop()?;
+        Some(Lease { slot: self, session: Some(session) }.run(inputs))
+    }
+
+    /// Whether the thread that brings inputs of so many bytes may as well run them: see [`crate::brief`].
+    pub(crate) fn is_brief(&self, n_bytes: usize) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.is_brief(n_bytes))
+    }
+
+    /// Takes note of what a run on inputs of so many bytes took.
+    pub(crate) fn ran(&self, n_bytes: usize, took: Duration) {
+        if let Some(pace) = &self.pace {
+            pace.ran(n_bytes, took);
+        }
     }
 
     /// Requests that it has answered since it was loaded, failed ones included, whoever sent them.
@@ -305,6 +329,12 @@ struct Lease<'a> {
     session: Option<Box<dyn Session>>,
 }
 
+impl Lease<'_> {
+    fn run(mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, RunError> {
+        self.session.as_mut().expect("taken back only on drop").run(inputs)
+    }
+}
+
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         self.slot.idle().extend(self.session.take());
@@ -335,6 +365,8 @@ fn load_sessions(
 struct WarmUp {
     /// The median time of a run.
     latency: Duration,
+    /// Of its inputs.
+    n_bytes: usize,
     is_repeatable: bool,
 }
 
@@ -357,5 +389,9 @@ fn warm_up(sessions: &mut [Box<dyn Session>], n_runs: usize) -> Result<WarmUp, L
         }
     }
     times.sort_unstable();
-    Ok(WarmUp { latency: times[times.len() / 2], is_repeatable: n_alike > 0 && n_alike + 1 == times.len() })
+    Ok(WarmUp {
+        latency: times[times.len() / 2],
+        n_bytes: Form::of(&inputs).bytes,
+        is_repeatable: n_alike > 0 && n_alike + 1 == times.len(),
+    })
 }

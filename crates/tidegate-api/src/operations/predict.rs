@@ -334,7 +334,9 @@ pub(super) async fn infer(
     options: InferOptions,
 ) -> Result<(Inference, Option<ShadowCopy>), PredictError> {
     let started = Instant::now();
-    let options = InferOptions { standing: chosen.resolved.standing(), ..options };
+    // Copies wait until workers have time to spare, which shows only where requests are with workers too.
+    let on_worker = options.on_worker || shadow.is_some();
+    let options = InferOptions { standing: chosen.resolved.standing(), on_worker, ..options };
     let n_rows = inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
     let for_shadow = shadow.map(|shadow| (shadow, inputs.clone()));
     let outcome = context.server.infer_with(&chosen.resolved.slot, inputs, options).await;

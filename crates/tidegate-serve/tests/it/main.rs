@@ -17,6 +17,7 @@ macro_rules! queued {
 
 mod accelerators;
 mod batching;
+mod brief;
 mod classical;
 mod conformance;
 mod fake;
