@@ -36,11 +36,18 @@ impl Connection {
             }
         };
         let head = str::from_utf8(&self.buffer[..head_end])?.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let length: usize = length.context("an answer without a length")?.trim().parse()?;
         let is_ok = head.starts_with("http/1.1 200");
-        while self.buffer.len() < head_end + length {
-            self.read().await?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        if let Some(length) = length {
+            let length: usize = length.trim().parse()?;
+            while self.buffer.len() < head_end + length {
+                self.read().await?;
+            }
+        } else {
+            ensure!(head.contains("\ntransfer-encoding: chunked"), "an answer without a length");
+            while !has_last_chunk(&self.buffer[head_end..])? {
+                self.read().await?;
+            }
         }
         ensure!(is_ok, "{}", String::from_utf8_lossy(&self.buffer));
         Ok(())
@@ -50,5 +57,19 @@ impl Connection {
         let n_bytes = self.stream.read_buf(&mut self.buffer).await?;
         ensure!(n_bytes > 0, "the server closed the connection");
         Ok(())
+    }
+}
+
+/// Of a body in chunks and without trailers, as far as it has come.
+fn has_last_chunk(mut body: &[u8]) -> anyhow::Result<bool> {
+    loop {
+        let Some(end) = body.windows(2).position(|window| window == b"\r\n") else { return Ok(false) };
+        let size = str::from_utf8(&body[..end])?;
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or(size).trim(), 16)?;
+        let Some(rest) = body.get(end + 2 + size + 2..) else { return Ok(false) };
+        if size == 0 {
+            return Ok(true);
+        }
+        body = rest;
     }
 }

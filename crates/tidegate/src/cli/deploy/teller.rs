@@ -88,7 +88,7 @@ fn event_lines(event: &Value, times: Times) -> Vec<String> {
     let mut lines = vec![format!("{time}{kind:<11} {message}")];
     for check in checks {
         let name = text(&check["name"]);
-        let is_compared = matches!(name.as_str(), "sample" | "accuracy" | "latency");
+        let is_compared = matches!(name.as_str(), "sample" | "accuracy" | "latency" | "precision");
         if has_failed || (kind == "validated" && is_compared) {
             let verdict = if check["passed"] == json!(true) { "passed" } else { "FAILED" };
             lines.push(format!("    {verdict}  {name:<9} {}", text(&check["detail"])));
