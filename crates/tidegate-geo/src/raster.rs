@@ -32,8 +32,15 @@ pub trait Raster: Send + Sync {
     /// The rows of a strip. Strips follow each other without a gap.
     fn strip_rows(&self, strip: usize) -> Range<usize>;
 
-    /// One plane for each of `bands` (counted from 0, alpha not among them), in that order.
-    fn read_strip(&self, strip: usize, bands: &[usize]) -> Result<Strip, ImageError>;
+    /// Fills `target` with one plane for each of `bands` (counted from 0, alpha not among them), in that order. What was in
+    /// it is gone, and its room used again.
+    fn read_into(&self, strip: usize, bands: &[usize], target: &mut Strip) -> Result<(), ImageError>;
+
+    /// The same in room of its own.
+    fn read_strip(&self, strip: usize, bands: &[usize]) -> Result<Strip, ImageError> {
+        let mut target = Strip::default();
+        self.read_into(strip, bands, &mut target).map(|()| target)
+    }
 }
 
 /// What a raster says of itself.

@@ -44,10 +44,10 @@ pub use vectors::VectorFormat;
 use tidegate_core::Timestamp;
 
 use crate::image::ImageError;
-use crate::raster::{Raster, RasterInfo};
+use crate::raster::{Raster, RasterInfo, Samples};
 use crate::segment::pipeline::{Listeners, Pass, PassReport, RunTile};
 use crate::segment::plan::Plan;
-use crate::segment::reader::Area;
+use crate::segment::reader::{Area, SceneRows};
 use crate::segment::{Block, Placement, Progress, SegmentError, SegmentOptions};
 use crate::stac_mlm::ModelItem;
 
@@ -326,9 +326,9 @@ fn infer(
             let added = derived.add(&block.mask, &block.confidence, block.probabilities.as_deref());
             (kept.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), added)
         });
-        kept.and(added).map_err(SegmentError::Keep)
+        kept.and(added).map(|()| block).map_err(SegmentError::Keep)
     };
-    let mut see = |rows: &crate::segment::reader::SceneRows| ground.see(rows).map_err(SegmentError::Keep);
+    let mut see = |rows: &SceneRows, planes: &[Samples]| ground.see(rows, planes).map_err(SegmentError::Keep);
     let mut progress = |progress| listen(SceneStep::Tiles(progress));
     let listeners = Listeners { block: &mut keep, rows: &mut see, progress: &mut progress };
     match pass.run(run, listeners) {

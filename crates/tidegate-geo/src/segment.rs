@@ -23,8 +23,8 @@ use tidegate_core::Tensor;
 use crate::image::{Image, ImageError};
 use crate::raster::{MemoryRaster, Raster};
 use crate::stac_mlm::ModelItem;
-pub use pipeline::RunTile;
 use pipeline::{Listeners, Pass};
+pub use pipeline::RunTile;
 use plan::Plan;
 pub use stitch::{Block, CONFIDENCE_STEPS, NODATA};
 
@@ -197,9 +197,9 @@ pub fn segment(
     };
     let mut keep = |block, _| {
         whole = Some(block);
-        Ok(())
+        Ok(Block::default())
     };
-    let listeners = Listeners { block: &mut keep, rows: &mut |_| Ok(()), progress };
+    let listeners = Listeners { block: &mut keep, rows: &mut |_, _| Ok(()), progress };
     let report = pass.run(&run, listeners)?;
     let Block { mut mask, probabilities, .. } = whole.expect("an image has rows, and all rows are one block");
     // Invalid pixels are background here: these files have no nodata.

@@ -55,7 +55,7 @@ impl Raster for MemoryRaster<'_> {
         top..(top + STRIP_ROWS).min(self.image.height)
     }
 
-    fn read_strip(&self, strip: usize, bands: &[usize]) -> Result<Strip, ImageError> {
+    fn read_into(&self, strip: usize, bands: &[usize], target: &mut Strip) -> Result<(), ImageError> {
         let Image { width, n_bands, ref pixels, ref valid, .. } = *self.image;
         let rows = self.strip_rows(strip);
         let pixels = &pixels[rows.start * width * n_bands..rows.end * width * n_bands];
@@ -64,12 +64,13 @@ impl Raster for MemoryRaster<'_> {
             let rows = &valid[rows.start * width..rows.end * width];
             rows.iter().map(|valid| if *valid { 255 } else { 0 }).collect::<Vec<u8>>()
         });
-        Ok(Strip {
+        *target = Strip {
             top: rows.start,
             n_rows: rows.len(),
             width,
             planes: bands.iter().map(plane).collect(),
             valid: valid.filter(|valid| valid.contains(&0)),
-        })
+        };
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ pub enum Samples {
 }
 
 /// Some whole rows of a raster.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Strip {
     pub top: usize,
     pub n_rows: usize,

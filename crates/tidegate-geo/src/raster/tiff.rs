@@ -7,8 +7,11 @@ mod codec;
 mod directory;
 mod layout;
 
+use std::mem::discriminant;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 use directory::{Directory, TiffFile};
 use layout::{Layout, SampleKind};
@@ -73,29 +76,28 @@ impl Raster for TiffRaster {
         top..(top + self.strip_rows).min(self.main.height)
     }
 
-    fn read_strip(&self, strip: usize, bands: &[usize]) -> Result<Strip, ImageError> {
+    fn read_into(&self, strip: usize, bands: &[usize], target: &mut Strip) -> Result<(), ImageError> {
         let rows = self.strip_rows(strip);
         let mut wanted = bands.to_vec();
         if self.main.has_alpha {
             wanted.push(self.main.n_samples - 1);
         }
         let fill = self.info.nodata.unwrap_or(0.0);
-        let mut planes = read_rows(&self.file, &self.main, &rows, &wanted, fill)?;
+        let Strip { planes, .. } = target;
+        read_rows(&self.file, &self.main, &rows, &wanted, fill, planes)?;
         let mut valid = Validity::new(rows.len() * self.main.width);
         if self.main.has_alpha {
             valid.by_alpha(&planes.pop().expect("it was asked for"));
         }
         if let Some(mask) = &self.mask {
-            valid.by_alpha(&read_rows(&self.file, mask, &rows, &[0], 0.0)?[0]);
+            let mut planes = Vec::new();
+            read_rows(&self.file, mask, &rows, &[0], 0.0, &mut planes)?;
+            valid.by_alpha(&planes[0]);
         }
-        valid.by_values(&mut planes, self.info.nodata);
-        Ok(Strip {
-            top: rows.start,
-            n_rows: rows.len(),
-            width: self.main.width,
-            planes,
-            valid: valid.finish(),
-        })
+        valid.by_values(planes, self.info.nodata);
+        (target.top, target.n_rows, target.width) = (rows.start, rows.len(), self.main.width);
+        target.valid = valid.finish();
+        Ok(())
     }
 }
 
@@ -160,17 +162,19 @@ fn band_names(metadata: &str, n_bands: usize) -> Vec<Option<String>> {
     names
 }
 
-/// Planes of `samples` (each counted from 0, alpha among them) of the rows; `fill` stands where a sparse file leaves
-/// tiles out.
+/// Fills `planes` with those of `samples` (each counted from 0, alpha among them) of the rows; `fill` stands where a sparse
+/// file leaves tiles out.
 fn read_rows(
     file: &TiffFile,
     layout: &Layout,
     rows: &Range<usize>,
     samples: &[usize],
     fill: f64,
-) -> Result<Vec<Samples>, ImageError> {
+    planes: &mut Vec<Samples>,
+) -> Result<(), ImageError> {
     let n_values = rows.len() * layout.width;
-    let mut planes = samples.iter().map(|_| filled(layout.kind, n_values, fill)).collect::<Vec<_>>();
+    planes.resize_with(samples.len(), || Samples::U8(Vec::new()));
+    planes.iter_mut().for_each(|plane| refill(plane, layout.kind, n_values, fill));
     let pieces = pieces(layout, rows, samples)?;
     let mut rest = &pieces[..];
     while !rest.is_empty() {
@@ -178,7 +182,7 @@ fn read_rows(
         rest = later;
         let ranges = some.iter().map(|piece| piece.range.clone()).collect::<Vec<_>>();
         let pieces = Mutex::new(some.iter().zip(file.read(&ranges)?));
-        let planes = Mutex::new(&mut planes);
+        let planes = Mutex::new(&mut *planes);
         let decode = || -> Result<(), ImageError> {
             loop {
                 let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -195,12 +199,14 @@ fn read_rows(
         };
         // Two are enough to halve the time that everybody waits for the first strip, and leave cores to those who do not.
         std::thread::scope(|scope| {
-            let other = scope.spawn(decode);
+            let other = (some.len() > 1).then(|| scope.spawn(decode));
             let own = decode();
-            own.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let join =
+                |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            own.and(other.map_or(Ok(()), join))
         })?;
     }
-    Ok(planes)
+    Ok(())
 }
 
 /// How many pieces are read at once: enough to keep a server busy, and few enough that a wide raster does not wait in
@@ -215,11 +221,24 @@ fn n_together(pieces: &[Piece]) -> usize {
     pieces.iter().take_while(fits).count().max(1)
 }
 
-fn filled(kind: SampleKind, n_values: usize, fill: f64) -> Samples {
-    match kind {
-        SampleKind::Bit | SampleKind::U8 => Samples::U8(vec![fill as u8; n_values]),
-        SampleKind::U16 => Samples::U16(vec![fill as u16; n_values]),
-        _ => Samples::F32(vec![fill as f32; n_values]),
+/// In the room that the plane has.
+fn refill(plane: &mut Samples, kind: SampleKind, n_values: usize, fill: f64) {
+    let empty = match kind {
+        SampleKind::Bit | SampleKind::U8 => Samples::U8(Vec::new()),
+        SampleKind::U16 => Samples::U16(Vec::new()),
+        _ => Samples::F32(Vec::new()),
+    };
+    if discriminant(plane) != discriminant(&empty) {
+        *plane = empty;
+    }
+    fn refill<T: Copy>(values: &mut Vec<T>, n_values: usize, fill: T) {
+        values.clear();
+        values.resize(n_values, fill);
+    }
+    match plane {
+        Samples::U8(values) => refill(values, n_values, fill as u8),
+        Samples::U16(values) => refill(values, n_values, fill as u16),
+        Samples::F32(values) => refill(values, n_values, fill as f32),
     }
 }
 

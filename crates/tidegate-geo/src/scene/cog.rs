@@ -111,9 +111,11 @@ impl Pixel for f32 {
 /// a tile has.
 pub(crate) fn append_tile_row<P: Pixel>(spool: &mut TileSpool, rows: &[P], width: usize) -> io::Result<()> {
     let mut line = [P::FILL; TILE];
+    let mut bytes = Vec::with_capacity(TILE * TILE * usize::from(P::BITS) / 8);
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
     for left in (0..width).step_by(TILE) {
         let n_columns = TILE.min(width - left);
-        let mut bytes = Vec::with_capacity(TILE * TILE * usize::from(P::BITS) / 8);
+        bytes.clear();
         for row in 0..TILE {
             line.fill(P::FILL);
             if let Some(row) = rows.get(row * width + left..row * width + left + n_columns) {
@@ -121,9 +123,8 @@ pub(crate) fn append_tile_row<P: Pixel>(spool: &mut TileSpool, rows: &[P], width
             }
             P::bytes_of_row(&line, &mut bytes);
         }
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
         encoder.write_all(&bytes)?;
-        spool.append(&encoder.finish()?)?;
+        spool.append(&encoder.reset(Vec::new())?)?;
     }
     Ok(())
 }

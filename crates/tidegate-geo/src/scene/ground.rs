@@ -72,12 +72,12 @@ impl Ground {
         })
     }
 
-    pub fn see(&mut self, rows: &SceneRows) -> io::Result<()> {
+    pub fn see(&mut self, rows: &SceneRows, planes: &[Samples]) -> io::Result<()> {
         if self.file.is_none() {
             return Ok(());
         }
         for row in self.first_row.max(rows.top)..rows.top + rows.n_rows {
-            self.add(rows, row - rows.top);
+            self.add(rows, planes, row - rows.top);
             self.n_rows += 1;
             if self.n_rows == self.shrink || row + 1 == self.height {
                 self.write()?;
@@ -87,11 +87,11 @@ impl Ground {
         Ok(())
     }
 
-    fn add(&mut self, rows: &SceneRows, row: usize) {
+    fn add(&mut self, rows: &SceneRows, planes: &[Samples], row: usize) {
         let line = row * self.width..(row + 1) * self.width;
         let wanted = rows.wanted.as_ref().map(|wanted| &wanted[line.clone()]);
         for (color, plane) in self.colors.into_iter().enumerate() {
-            match &rows.planes[plane.min(rows.planes.len() - 1)] {
+            match &planes[plane.min(planes.len() - 1)] {
                 Samples::U8(values) => self.add_color(color, &values[line.clone()], wanted),
                 Samples::U16(values) => self.add_color(color, &values[line.clone()], wanted),
                 Samples::F32(values) => self.add_color(color, &values[line.clone()], wanted),

@@ -5,12 +5,12 @@ use super::cog::TILE;
 use super::{SceneError, SceneJob};
 use crate::segment::plan::Plan;
 
-/// Rows of tiles that are there at the same time: one that is cut, one at work, one whose jobs wait, one ahead, and the sums
-/// of the last.
-const TILE_ROWS: u64 = 5;
+/// Rows of tiles that are there at the same time: one that is cut, one at work, one whose jobs wait, and the sums of the
+/// last.
+const TILE_ROWS: u64 = 4;
 
-/// A strip of the raster, decoded and as planes.
-const STRIPS: u64 = 3;
+/// A strip of the raster, as planes and as it was in the file.
+const STRIPS: u64 = 2;
 
 /// Rows of blocks: one that grows, one that is kept, and what of their overviews is not complete.
 const BLOCK_ROWS: u64 = 3 * TILE as u64;

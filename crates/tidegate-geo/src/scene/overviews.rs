@@ -1,6 +1,5 @@
 //! Overviews of a raster, made as its rows come: each is half of the one before it, rounded up.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,10 +23,9 @@ struct Overview<P> {
     finer_width: usize,
     width: usize,
     height: usize,
-    n_bands: usize,
     /// Rows that are in the spool.
     n_done: usize,
-    /// Rows of the row of tiles that is not complete, band by band.
+    /// Rows of the row of tiles at work, band by band; those of a complete one until the next begins.
     pending: Vec<Vec<P>>,
 }
 
@@ -46,7 +44,6 @@ impl<P: Pixel> Overviews<P> {
                 finer_width,
                 width: size.0,
                 height: size.1,
-                n_bands,
                 n_done: 0,
                 pending: vec![Vec::new(); n_bands],
             });
@@ -65,13 +62,13 @@ impl<P: Pixel> Overviews<P> {
         if self.thumbnail_level == Some(0) {
             self.thumbnail.extend_from_slice(bands[0]);
         }
-        let mut bands = bands.iter().map(|band| Cow::Borrowed(*band)).collect::<Vec<_>>();
+        let mut finer = bands.to_vec();
         for (level, overview) in (1..).zip(&mut self.overviews) {
-            let Some(complete) = overview.add(&bands)? else { break };
+            let Some(complete) = overview.add(&finer)? else { break };
             if self.thumbnail_level == Some(level) {
                 self.thumbnail.extend_from_slice(&complete[0]);
             }
-            bands = complete.into_iter().map(Cow::Owned).collect();
+            finer = complete.iter().map(Vec::as_slice).collect();
         }
         Ok(())
     }
@@ -95,12 +92,16 @@ impl<P: Pixel> Overviews<P> {
 
 impl<P: Pixel> Overview<P> {
     /// Takes rows of the finer raster: two rows of its tiles make one here, which is given once it is complete.
-    fn add(&mut self, finer: &[Cow<'_, [P]>]) -> io::Result<Option<Vec<Vec<P>>>> {
+    fn add(&mut self, finer: &[&[P]]) -> io::Result<Option<&[Vec<P>]>> {
+        let is_new = self.n_pending() == TILE;
         for (pending, finer) in self.pending.iter_mut().zip(finer) {
+            if is_new {
+                pending.clear();
+            }
             pending.reserve_exact(TILE.min(self.height - self.n_done) * self.width - pending.len());
             cog::halve_rows(finer, self.finer_width, pending);
         }
-        let n_pending = self.pending[0].len() / self.width;
+        let n_pending = self.n_pending();
         if n_pending < TILE && self.n_done + n_pending < self.height {
             return Ok(None);
         }
@@ -108,6 +109,10 @@ impl<P: Pixel> Overview<P> {
             cog::append_tile_row(&mut self.spool, band, self.width)?;
         }
         self.n_done += n_pending;
-        Ok(Some(std::mem::replace(&mut self.pending, vec![Vec::new(); self.n_bands])))
+        Ok(Some(&self.pending))
+    }
+
+    fn n_pending(&self) -> usize {
+        self.pending[0].len() / self.width
     }
 }

@@ -18,7 +18,7 @@ use super::stitch::{Block, Stitcher};
 use super::tensors::{Orientation, TensorMaker};
 use super::tiles::Tile;
 use super::{Progress, RunFault, SegmentError, SegmentOptions};
-use crate::raster::Raster;
+use crate::raster::{Raster, Samples};
 use crate::stac_mlm::ModelItem;
 
 /// Runs a model on one batch; called from several threads at once.
@@ -73,13 +73,15 @@ impl PassReport {
 
 /// What is told as a pass goes on.
 pub(crate) struct Listeners<'a> {
-    /// Gets every block, in order, on a thread of its own.
-    /// With it comes what the pass did so far.
-    pub block: &'a mut (dyn FnMut(Block, PassReport) -> Result<(), SegmentError> + Send),
-    /// Sees the raster's rows as they are read, on the reading thread.
-    pub rows: &'a mut (dyn FnMut(&SceneRows) -> Result<(), SegmentError> + Send),
+    /// Gets every block, in order, on a thread of its own. With it comes what the pass did so far. The block that is given
+    /// back is filled again.
+    pub block: &'a mut (dyn FnMut(Block, PassReport) -> Result<Block, SegmentError> + Send),
+    /// Sees the raster's rows with their samples as they are read, on the reading thread.
+    pub rows: &'a mut SeeRows<'a>,
     pub progress: &'a mut dyn FnMut(Progress),
 }
+
+pub(crate) type SeeRows<'a> = dyn FnMut(&SceneRows, &[Samples]) -> Result<(), SegmentError> + Send + 'a;
 
 /// Tiles to run together.
 struct Job {
@@ -113,7 +115,9 @@ impl Pass<'_> {
         let (job_sender, jobs) = sync_channel(self.plan.tiles.n_columns());
         // Every worker may finish while the stitcher is busy.
         let (result_sender, results) = sync_channel(2 * self.options.threads);
-        let (block_sender, blocks) = sync_channel(0);
+        let (block_sender, blocks) = sync_channel::<(Block, PassReport)>(0);
+        // One block grows while another is kept, and then it grows again.
+        let (used_sender, used_blocks) = sync_channel(1);
         // Owned by the workers alone: when all have ended, the reader cannot send and ends too.
         let jobs = Arc::new(Mutex::new(jobs));
         let Listeners { block: on_block, rows: on_rows, progress } = listeners;
@@ -125,15 +129,20 @@ impl Pass<'_> {
                 scope.spawn(move || self.work(run, &jobs, &results, clocks));
             }
             drop((jobs, result_sender));
-            let writer = scope
-                .spawn(move || blocks.into_iter().try_for_each(|(block, report)| on_block(block, report)));
+            let writer = scope.spawn(move || {
+                blocks.into_iter().try_for_each(|(block, report)| {
+                    // Nobody waits for the last ones.
+                    let _ = used_sender.try_send(on_block(block, report)?);
+                    Ok(())
+                })
+            });
             let mut report = PassReport::default();
             let stitched = self.stitch(
                 started,
                 first_row,
                 &rows,
                 &results,
-                &block_sender,
+                (&block_sender, &used_blocks),
                 progress,
                 &mut report,
                 clocks,
@@ -162,7 +171,7 @@ impl Pass<'_> {
         first_row: usize,
         rows: &SyncSender<TileRow>,
         jobs: &SyncSender<Job>,
-        on_rows: &mut (dyn FnMut(&SceneRows) -> Result<(), SegmentError> + Send),
+        on_rows: &mut SeeRows<'_>,
         clocks: &Clocks,
     ) -> Result<(), SegmentError> {
         let tiles = &self.plan.tiles;
@@ -175,9 +184,8 @@ impl Pass<'_> {
             let started = Instant::now();
             let span = tiles.row(row);
             let mut seen = Vec::new();
-            let mut see = |mut rows: SceneRows| {
-                on_rows(&rows)?;
-                rows.planes.clear();
+            let mut see = |rows: SceneRows, planes: &[Samples]| {
+                on_rows(&rows, planes)?;
                 seen.push(rows);
                 Ok(())
             };
@@ -274,7 +282,7 @@ impl Pass<'_> {
         first_row: usize,
         rows: &Receiver<TileRow>,
         results: &Receiver<(usize, Result<Maps, SegmentError>)>,
-        blocks: &SyncSender<(Block, PassReport)>,
+        (blocks, used_blocks): (&SyncSender<(Block, PassReport)>, &Receiver<Block>),
         progress: &mut dyn FnMut(Progress),
         report: &mut PassReport,
         clocks: &Clocks,
@@ -316,7 +324,10 @@ impl Pass<'_> {
                 progress(Progress { done, total });
             }
             clocks.report(started, report);
-            let mut emit = |block| blocks.send((block, *report)).map_err(|_| SegmentError::Stopped);
+            let mut emit = |block| {
+                blocks.send((block, *report)).map_err(|_| SegmentError::Stopped)?;
+                Ok(used_blocks.try_recv().unwrap_or_default())
+            };
             let ending = Instant::now();
             stitcher.end(row.next_top, &mut emit)?;
             clocks.count(&clocks.stitching, ending);

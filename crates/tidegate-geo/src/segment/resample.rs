@@ -13,7 +13,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::SegmentError;
-use crate::raster::{Sample, Samples};
+use crate::raster::Sample;
 
 /// How imagery is brought to the model's resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,52 +64,45 @@ impl Resampling {
         if row >= self.to.1 { self.from.1 } else { self.rows(row).0.start }
     }
 
-    /// Rows of a plane, each brought to the new width.
-    pub fn columns(&self, plane: &Samples) -> Result<Samples, SegmentError> {
+    /// Brings rows of a plane to the new width. Each is resized by itself, so that it makes no difference how many pass at
+    /// once.
+    pub fn columns<T: Resizable>(&self, rows: &[T], target: &mut [T]) -> Result<(), SegmentError> {
         if self.from.0 == self.to.0 {
-            return Ok(plane.clone());
+            target.copy_from_slice(rows);
+            return Ok(());
         }
-        Ok(match plane {
-            Samples::U8(values) => Samples::U8(self.resize(values, PixelType::U8)?),
-            Samples::U16(values) => Samples::U16(self.resize(values, PixelType::U16)?),
-            Samples::F32(values) => Samples::F32(self.float_columns(values)?),
-        })
-    }
-
-    pub fn byte_columns(&self, values: &[u8]) -> Result<Vec<u8>, SegmentError> {
-        if self.from.0 == self.to.0 {
-            return Ok(values.to_vec());
-        }
-        self.resize(values, PixelType::U8)
-    }
-
-    pub fn float_columns(&self, values: &[f32]) -> Result<Vec<f32>, SegmentError> {
-        if self.from.0 == self.to.0 {
-            return Ok(values.to_vec());
-        }
-        self.resize(values, PixelType::F32)
-    }
-
-    /// Rows are resized one by one, so that it makes no difference how many pass at once.
-    fn resize<T: Sample + Pod>(&self, values: &[T], pixel_type: PixelType) -> Result<Vec<T>, SegmentError> {
         let failed = |reason: String| SegmentError::InvalidImage { reason };
         let side = |size: usize| {
             u32::try_from(size).map_err(|_| failed(format!("a side of {size} pixels is too long")))
         };
-        let n_rows = values.len() / self.from.0;
-        let mut resized = vec![T::default(); n_rows * self.to.0];
-        let source =
-            ImageRef::new(side(self.from.0)?, side(n_rows)?, bytemuck::cast_slice(values), pixel_type)
-                .map_err(|error| failed(error.to_string()))?;
-        let bytes = bytemuck::cast_slice_mut(&mut resized);
-        let mut target = Image::from_slice_u8(side(self.to.0)?, side(n_rows)?, bytes, pixel_type)
+        let n_rows = side(rows.len() / self.from.0)?;
+        let source = ImageRef::new(side(self.from.0)?, n_rows, bytemuck::cast_slice(rows), T::PIXEL_TYPE)
+            .map_err(|error| failed(error.to_string()))?;
+        let bytes = bytemuck::cast_slice_mut(target);
+        let mut target = Image::from_slice_u8(side(self.to.0)?, n_rows, bytes, T::PIXEL_TYPE)
             .map_err(|error| failed(error.to_string()))?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.filter)).use_alpha(false);
         Resizer::new()
             .resize(&source, &mut target, &options)
-            .map_err(|error| failed(format!("cannot be resized: {error}")))?;
-        Ok(resized)
+            .map_err(|error| failed(format!("cannot be resized: {error}")))
     }
+}
+
+/// Samples that can be resized.
+pub(super) trait Resizable: Sample + Pod {
+    const PIXEL_TYPE: PixelType;
+}
+
+impl Resizable for u8 {
+    const PIXEL_TYPE: PixelType = PixelType::U8;
+}
+
+impl Resizable for u16 {
+    const PIXEL_TYPE: PixelType = PixelType::U16;
+}
+
+impl Resizable for f32 {
+    const PIXEL_TYPE: PixelType = PixelType::F32;
 }
 
 /// Of a filter of radius 1, not yet normalised.
@@ -163,6 +156,13 @@ impl<T: Sample> RowWindow<T> {
     /// Appends whole rows.
     pub fn extend(&mut self, rows: &[T]) {
         self.values.extend_from_slice(rows);
+    }
+
+    /// Appends rows, to be written.
+    pub fn grow(&mut self, n_rows: usize) -> &mut [T] {
+        let start = self.values.len();
+        self.values.resize(start + n_rows * self.width, T::default());
+        &mut self.values[start..]
     }
 
     /// Appends rows of one value until there are `n_rows`.

@@ -12,7 +12,7 @@ use super::tiles::Tile;
 use crate::raster::Sample;
 
 /// Rows of a result, block by block from the top.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
     pub top: usize,
     pub n_rows: usize,
@@ -43,16 +43,26 @@ pub(super) struct Stitcher<'a> {
     plan: &'a Plan,
     threshold: f32,
     keep_probabilities: bool,
-    /// Of the row of tiles at work, one per channel; incomplete.
+    /// One per channel: rows that are complete and still needed, then those of the row of tiles at work.
     sums: Vec<RowWindow<f32>>,
-    /// Complete rows that are still needed.
-    done: Vec<RowWindow<f32>>,
+    /// Rows before it are complete.
+    complete: usize,
     wanted: Wanted,
     /// Whether the number of channels is known, by the item or by a first output.
     channels_known: bool,
     next_row: usize,
     block: Block,
     block_rows: usize,
+    scratch: Scratch,
+}
+
+/// Room for a step, used again and again.
+#[derive(Default)]
+struct Scratch {
+    row: Vec<f32>,
+    narrow: Vec<f32>,
+    /// One per channel, at the raster's width.
+    wide: Vec<Vec<f32>>,
 }
 
 impl<'a> Stitcher<'a> {
@@ -68,33 +78,30 @@ impl<'a> Stitcher<'a> {
         let channels_known = n_channels.is_some();
         let n_channels = n_channels.unwrap_or(1);
         check_channels(n_channels)?;
-        let planes = || (0..n_channels).map(|_| RowWindow::new(work_row, plan.work.0)).collect();
         let next_row = first_block * block_rows;
         Ok(Self {
             plan,
             threshold,
             keep_probabilities,
-            sums: planes(),
-            done: planes(),
+            sums: vec![RowWindow::new(work_row, plan.work.0); n_channels],
+            complete: work_row,
             wanted: Wanted { end: next_row, rows: None },
             channels_known,
             next_row,
-            block: Block::empty(
-                (next_row, block_rows.min(plan.image.1.saturating_sub(next_row))),
+            block: Block::default().emptied(
+                next_row..(next_row + block_rows).min(plan.image.1),
                 plan.image.0,
-                n_channels,
-                keep_probabilities,
+                keep_probabilities.then_some(n_channels),
             ),
             block_rows,
+            scratch: Scratch::default(),
         })
     }
 
     /// Makes room for a row of tiles.
     pub fn begin(&mut self, top: usize, n_rows: usize) {
-        for sums in &mut self.sums {
-            debug_assert_eq!(sums.top, top, "rows of tiles follow each other");
-            sums.fill(n_rows, 0.0);
-        }
+        debug_assert_eq!(self.complete, top, "rows of tiles follow each other");
+        self.sums.iter_mut().for_each(|sums| sums.fill(top + n_rows - sums.top, 0.0));
     }
 
     /// Rows of the raster that were read.
@@ -134,63 +141,60 @@ impl<'a> Stitcher<'a> {
     fn widen(&mut self, n_channels: usize) {
         self.channels_known = true;
         self.sums.resize(n_channels, self.sums[0].clone());
-        self.done.resize(n_channels, self.done[0].clone());
         if let Some(probabilities) = &mut self.block.probabilities {
             probabilities.resize(n_channels, probabilities[0].clone());
         }
     }
 
-    /// Ends a row of tiles: no later one reaches above `next_top`. Gives every block that is complete.
+    /// Ends a row of tiles: no later one reaches above `next_top`. Gives every block that is complete, for one whose room is
+    /// used again.
     pub fn end(
         &mut self,
         next_top: usize,
-        emit: &mut dyn FnMut(Block) -> Result<(), SegmentError>,
+        emit: &mut dyn FnMut(Block) -> Result<Block, SegmentError>,
     ) -> Result<(), SegmentError> {
-        for (sums, done) in self.sums.iter_mut().zip(&mut self.done) {
-            let complete = next_top.min(sums.end());
-            done.extend(sums.rows(sums.top..complete));
-            sums.drop_before(complete);
-        }
-        let first = self.plan.to_image.first_row(self.next_row);
-        self.done.iter_mut().for_each(|done| done.drop_before(first));
+        self.complete = next_top.min(self.sums[0].end());
         loop {
             let n_rows = self.ready_rows();
             if n_rows == 0 {
-                return Ok(());
+                break;
             }
             self.enlarge(n_rows)?;
             if self.block.n_rows == self.block_rows || self.next_row == self.plan.image.1 {
-                let width = self.plan.image.0;
-                let next_rows = self.block_rows.min(self.plan.image.1 - self.next_row);
-                let next =
-                    Block::empty((self.next_row, next_rows), width, self.done.len(), self.keep_probabilities);
-                emit(std::mem::replace(&mut self.block, next))?;
+                let n_channels = self.keep_probabilities.then_some(self.sums.len());
+                let used = emit(std::mem::take(&mut self.block))?;
+                let rows = self.next_row..(self.next_row + self.block_rows).min(self.plan.image.1);
+                self.block = used.emptied(rows, self.plan.image.0, n_channels);
             }
         }
+        let first = self.plan.to_image.first_row(self.next_row).min(self.complete);
+        self.sums.iter_mut().for_each(|sums| sums.drop_before(first));
+        Ok(())
     }
 
     /// Rows of the raster for which everything is there, as many as make a step inside the block.
     fn ready_rows(&self) -> usize {
         let block_end = (self.block.top + self.block_rows).min(self.plan.image.1);
         let limit = (self.next_row + STEP_ROWS).min(block_end).min(self.wanted.end);
-        let is_ready = |row: &usize| self.plan.to_image.rows(*row).0.end <= self.done[0].end();
+        let is_ready = |row: &usize| self.plan.to_image.rows(*row).0.end <= self.complete;
         (self.next_row..limit).take_while(is_ready).count()
     }
 
     /// Brings rows to the raster's resolution and decides them.
     fn enlarge(&mut self, n_rows: usize) -> Result<(), SegmentError> {
         let rows = self.next_row..self.next_row + n_rows;
-        let mut sums = Vec::new();
-        let mut channels = Vec::with_capacity(self.done.len());
-        for done in &self.done {
-            let mut narrow = Vec::with_capacity(n_rows * done.width);
+        let Scratch { row: scratch, narrow, wide } = &mut self.scratch;
+        wide.resize_with(self.sums.len(), Vec::new);
+        for (sums, wide) in self.sums.iter().zip(&mut *wide) {
+            narrow.clear();
             for row in rows.clone() {
                 let (from, weights) = self.plan.to_image.rows(row);
-                done.blend(&from, &weights, &mut sums, &mut narrow);
+                sums.blend(&from, &weights, scratch, narrow);
             }
-            channels.push(self.plan.to_image.float_columns(&narrow)?);
+            wide.resize(n_rows * self.plan.image.0, 0.0);
+            self.plan.to_image.columns(narrow, wide)?;
         }
-        self.block.append(channels, self.wanted.rows(rows.clone()), self.threshold);
+        self.block.append(wide, self.wanted.rows(rows.clone()), self.threshold);
         self.block.n_rows += n_rows;
         self.next_row = rows.end;
         self.wanted.drop_before(rows.end);
@@ -245,24 +249,23 @@ fn check_channels(n_channels: usize) -> Result<(), SegmentError> {
 }
 
 impl Block {
-    /// At `top`, with room for `n_rows`.
-    fn empty(
-        (top, n_rows): (usize, usize),
-        width: usize,
-        n_channels: usize,
-        keep_probabilities: bool,
-    ) -> Self {
-        Self {
-            top,
-            n_rows: 0,
-            width,
-            mask: Vec::with_capacity(n_rows * width),
-            confidence: Vec::with_capacity(n_rows * width),
-            probabilities: keep_probabilities.then(|| vec![Vec::new(); n_channels]),
+    /// Without rows, in the same room, which is enough for `rows`. `n_channels`: of the probabilities, where they are kept.
+    fn emptied(mut self, rows: Range<usize>, width: usize, n_channels: Option<usize>) -> Self {
+        (self.top, self.n_rows, self.width) = (rows.start, 0, width);
+        for bytes in [&mut self.mask, &mut self.confidence] {
+            bytes.clear();
+            bytes.reserve_exact(rows.len() * width);
         }
+        self.probabilities = n_channels.map(|n_channels| {
+            let mut channels = self.probabilities.unwrap_or_default();
+            channels.iter_mut().for_each(Vec::clear);
+            channels.resize_with(n_channels, Vec::new);
+            channels
+        });
+        self
     }
 
-    fn append(&mut self, mut channels: Vec<Vec<f32>>, wanted: Option<&[u8]>, threshold: f32) {
+    fn append(&mut self, channels: &mut [Vec<f32>], wanted: Option<&[u8]>, threshold: f32) {
         let start = self.mask.len();
         let n_pixels = channels[0].len();
         self.mask.resize(start + n_pixels, 0);
@@ -271,7 +274,7 @@ impl Block {
             mask.iter_mut().zip(&channels[0]).for_each(|(mask, value)| *mask = u8::from(*value >= threshold));
             Cow::Borrowed(&channels[0])
         } else {
-            Cow::Owned(most_probable(&channels, mask))
+            Cow::Owned(most_probable(channels, mask))
         };
         self.confidence.extend(best.iter().map(|value| u8::from_f32(value * CONFIDENCE_STEPS)));
         drop(best);
@@ -281,7 +284,7 @@ impl Block {
             channels.iter_mut().for_each(|channel| channel[pixel] = f32::NAN);
         }
         for (kept, channel) in self.probabilities.iter_mut().flatten().zip(channels) {
-            kept.extend(channel);
+            kept.extend_from_slice(channel);
         }
     }
 }
