@@ -102,6 +102,10 @@ struct TileRow {
     seen: Vec<SceneRows>,
 }
 
+/// Of results that wait while the stitcher ends a row of tiles, which takes as long as some dozen small ones on a wide
+/// raster.
+const RESULT_BYTES: usize = 8 << 20;
+
 /// Rows of tiles that wait to be stitched: with one at work and one being cut, a strip is read while another is run.
 const ROWS_AHEAD: usize = 1;
 
@@ -114,7 +118,8 @@ impl Pass<'_> {
         // All jobs of a row of tiles: while they are run, the reader has the time to read the next one.
         let (job_sender, jobs) = sync_channel(self.plan.tiles.n_columns());
         // Every worker may finish while the stitcher is busy.
-        let (result_sender, results) = sync_channel(2 * self.options.threads);
+        let n_results = (RESULT_BYTES / self.result_bytes()).max(2 * self.options.threads);
+        let (result_sender, results) = sync_channel(n_results);
         let (block_sender, blocks) = sync_channel::<(Block, PassReport)>(0);
         // One block grows while another is kept, and then it grows again.
         let (used_sender, used_blocks) = sync_channel(1);
@@ -156,6 +161,14 @@ impl Pass<'_> {
         });
         clocks.report(started, &mut report);
         outcome.map(|()| report)
+    }
+
+    /// Of one batch, as far as the item tells.
+    fn result_bytes(&self) -> usize {
+        let ModelItem { input, output, .. } = self.item;
+        let n_tiles = input.batch.unwrap_or(self.options.batch);
+        let n_values = n_tiles * output.channels.unwrap_or(1) * input.height * input.width;
+        (n_values * size_of::<f32>()).max(1)
     }
 
     /// The first row of tiles that the first block needs.
