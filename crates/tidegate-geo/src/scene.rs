@@ -45,7 +45,7 @@ use tidegate_core::Timestamp;
 
 use crate::image::ImageError;
 use crate::raster::{Raster, RasterInfo, Samples};
-use crate::segment::pipeline::{Listeners, Pass, PassReport, RunTile};
+use crate::segment::pipeline::{Listeners, Pass, PassReport, Ready, RunTile};
 use crate::segment::plan::Plan;
 use crate::segment::reader::{Area, SceneRows};
 use crate::segment::{Block, Placement, Progress, SegmentError, SegmentOptions};
@@ -92,8 +92,11 @@ pub struct SceneJob<'a> {
     pub options: &'a SceneOptions,
     pub area: Option<&'a AreaOfInterest>,
     /// What else the result depends on: which scene, which artifact, which runtime. A run is resumed only where this and
-    /// the options are what they were.
-    pub identity: &'a str,
+    /// the options are what they were. Asked for before an earlier run is looked at, or else with the first checkpoint: to
+    /// hash a scene takes a while.
+    pub identity: &'a (dyn Fn() -> Result<String, ImageError> + Sync),
+    /// Returns once tiles can be run: a model may load while the first strip is read.
+    pub ready: &'a Ready<'a>,
     /// The time that files carry which carry one.
     pub created_at: Timestamp,
     pub folder: &'a Path,
@@ -150,7 +153,7 @@ pub struct SceneReport {
 pub struct SceneSeconds {
     /// Inside the runtime, over all threads.
     pub runtime: f64,
-    /// From the first strip to the last block.
+    /// From the first strip to the last block, with what the first tile waits for a model that still loads.
     pub inference: f64,
     /// CPU time, as what follows: most of it passes beside the inference, on a thread that waits for cores, and the rest after
     /// it. Waiting for the disk is not in it.
@@ -283,6 +286,16 @@ pub fn predict_scene(
     })
 }
 
+impl SceneError {
+    /// Of what a scene is read from: what cannot be read now may be read later.
+    fn of_source(error: ImageError) -> Self {
+        match error {
+            ImageError::Unreadable { .. } => Self::SourceLost(error),
+            error => Self::Read(error),
+        }
+    }
+}
+
 /// The seconds of CPU that this thread took since `started`, which begins anew. Windows counts in steps of 1/64 s.
 fn lap(started: &mut ThreadTime) -> f64 {
     let now = ThreadTime::now();
@@ -297,7 +310,7 @@ fn infer(
     run: &RunTile<'_>,
     stop: &AtomicBool,
     listen: &mut dyn FnMut(SceneStep),
-    workshop: &mut Workshop,
+    workshop: &mut Workshop<'_>,
     derived: &mut Derived<'_>,
     begun: &mut Begun,
 ) -> Result<(), SceneError> {
@@ -311,6 +324,7 @@ fn infer(
         block_rows: TILE,
         first_block: begun.n_blocks,
         first_counted_row: begun.report.n_rows,
+        ready: job.ready,
         stop,
     };
     let mut ground = Ground::new(job, workshop, begun).map_err(|source| SceneError::Write {
@@ -326,7 +340,7 @@ fn infer(
             let added = derived.add(&block.mask, &block.confidence, block.probabilities.as_deref());
             (kept.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), added)
         });
-        kept.and(added).map(|()| block).map_err(SegmentError::Keep)
+        kept.and(added.map_err(SegmentError::Keep)).map(|()| block)
     };
     let mut see = |rows: &SceneRows, planes: &[Samples]| ground.see(rows, planes).map_err(SegmentError::Keep);
     let mut progress = |progress| listen(SceneStep::Tiles(progress));
@@ -337,8 +351,7 @@ fn infer(
             Ok(())
         }
         Err(SegmentError::Stopped) => Err(SceneError::Stopped),
-        Err(SegmentError::Read(error @ ImageError::Unreadable { .. })) => Err(SceneError::SourceLost(error)),
-        Err(SegmentError::Read(error)) => Err(SceneError::Read(error)),
+        Err(SegmentError::Read(error)) => Err(SceneError::of_source(error)),
         Err(SegmentError::Keep(source)) => {
             Err(SceneError::Write { folder: job.folder.to_owned(), resumable: true, source })
         }

@@ -24,7 +24,7 @@ use crate::image::{Image, ImageError};
 use crate::raster::{MemoryRaster, Raster};
 use crate::stac_mlm::ModelItem;
 use pipeline::{Listeners, Pass};
-pub use pipeline::RunTile;
+pub use pipeline::{Ready, RunTile};
 use plan::Plan;
 pub use stitch::{Block, CONFIDENCE_STEPS, NODATA};
 
@@ -193,6 +193,7 @@ pub fn segment(
         block_rows: image.height,
         first_block: 0,
         first_counted_row: 0,
+        ready: &|| Ok(()),
         stop: &AtomicBool::new(false),
     };
     let mut keep = |block, _| {

@@ -12,12 +12,15 @@ use tidegate_geo::scene::{
     self, AreaOfInterest, Begin, SceneJob, SceneOptions, SceneProvenance, SceneReport, SceneStep,
 };
 use tidegate_geo::{
-    ImageLimits, ModelItem, OutputFile, Progress, Provenance, RunFault, SegmentOptions, Segmentation,
+    ImageError, ImageLimits, ModelItem, OutputFile, Progress, Provenance, RunFault, SegmentOptions,
+    Segmentation,
 };
 use tidegate_serve::{ServerOptions, Slot, SlotSpec, describe_onnx};
+use tokio::runtime::Handle;
 
 use crate::config::Config;
-use crate::scenes;
+use crate::scenes::{self, Mark, Marking};
+use crate::soon::Soon;
 
 /// What one local prediction gave.
 pub struct LocalPrediction {
@@ -41,10 +44,11 @@ pub async fn predict(
     let limits =
         ImageLimits { max_pixels: config.server.max_image_megapixels * 1_000_000, ..ImageLimits::default() };
     let image = tidegate_geo::decode(&bytes, &limits)?;
-    let model = LocalModel::load(config, (item_path, item), precision).await?;
+    let model = LocalModel::begin(config, (item_path, item), precision)?;
+    let Loaded { runtime: (runtime, version), .. } = tokio::task::block_in_place(|| model.loaded.get())?;
     let mut run = |tensor| model.run(tensor);
     let segmentation = tidegate_geo::segment(&image, item, options, &mut run, &mut progress)?;
-    let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
+    let runtime = format!("{runtime} {version}");
     let provenance = Provenance {
         input_name: image_path
             .file_name()
@@ -83,15 +87,22 @@ pub async fn predict_scene(
     mut listen: impl FnMut(SceneStep) + Send,
 ) -> anyhow::Result<(SceneReport, String)> {
     let SceneRequest { item, scene, options, folder, .. } = *request;
-    let origin = scene.origin.clone();
-    // Beside the model's loading: a scene is large, and nothing is written without its digest.
-    let mark = tokio::task::spawn_blocking(move || origin.mark());
-    let model = LocalModel::load(config, (request.item_path, item), request.precision).await?;
-    let mark = mark.await??;
     let info = scene.raster.info();
     let area = request.area.map(|text| AreaOfInterest::of_geojson(text, info)).transpose()?;
-    let runtime = format!("{} {}", model.runtime.0, model.runtime.1);
-    let identity = format!("{}; {}; {runtime}", mark.identity, model.artifact_sha256);
+    let model = LocalModel::begin(config, (request.item_path, item), request.precision)?;
+    let (loaded, origin) = (model.loaded.clone(), scene.origin.clone());
+    let mark = Marking::begin(move || {
+        // Not beside the model's loading, which the first tile waits for.
+        drop(loaded.get());
+        origin.mark()
+    });
+    let identity = || {
+        // Without a model there is no outcome, and this is not what is told of it.
+        let unknown = |fault: LoadFault| ImageError::Unreadable { what: fault.to_string() };
+        let Loaded { runtime: (runtime, version), .. } = model.loaded.get().map_err(unknown)?;
+        let Mark { identity, .. } = mark.get()?;
+        Ok(format!("{identity}; {}; {runtime} {version}", model.artifact_sha256))
+    };
     let created_at = clock.now();
     let job = SceneJob {
         raster: &*scene.raster,
@@ -99,43 +110,65 @@ pub async fn predict_scene(
         options,
         area: area.as_ref(),
         identity: &identity,
+        ready: &|| model.loaded.get().map(drop).map_err(RunFault::new),
         created_at,
         folder,
         begin: request.begin,
     };
     let run = |tensor| model.run(tensor);
-    let mut report = tokio::task::block_in_place(|| scene::predict_scene(&job, &run, stop, &mut listen))?;
+    let (outcome, loaded) = tokio::task::block_in_place(|| {
+        let outcome = scene::predict_scene(&job, &run, stop, &mut listen);
+        // Whatever came of it: the process must not end while a runtime loads.
+        (outcome, model.loaded.get())
+    });
+    let Loaded { runtime, .. } = loaded?;
+    let mut report = outcome?;
     let provenance = SceneProvenance {
         scene: scene.name.clone(),
-        scene_sha256: mark.sha256,
-        artifact_sha256: model.artifact_sha256.clone(),
-        runtime: model.runtime.clone(),
+        scene_sha256: mark.get()?.sha256,
+        artifact_sha256: model.artifact_sha256,
+        runtime,
         created_at,
     };
     report.files.push(scene::write_item(folder, info, item, &report, &provenance)?);
-    Ok((report, runtime))
+    Ok((report, provenance.runtime.0 + " " + &provenance.runtime.1))
 }
 
-/// A model that runs in this process.
+/// A model that runs in this process, once it is loaded.
 struct LocalModel {
-    slot: Arc<Slot>,
+    loaded: Soon<Result<Loaded, LoadFault>>,
     input_name: String,
     artifact_sha256: Sha256Digest,
+}
+
+#[derive(Clone)]
+struct Loaded {
+    slot: Arc<Slot>,
     /// Name and version.
     runtime: (String, String),
 }
 
+/// Shared by all who wait for it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct LoadFault(Arc<anyhow::Error>);
+
 impl LocalModel {
-    async fn load(
+    /// Begins to load it.
+    fn begin(
         config: &Config,
         (item_path, item): (&Path, &ModelItem),
         precision: Option<Precision>,
     ) -> anyhow::Result<Self> {
         let (artifact, artifact_sha256) = runnable_asset(item, item_path)?;
-        let precision = describe_onnx(&artifact)?.precision(precision);
+        let description = describe_onnx(&artifact)?;
+        let input_name = match description.inputs.as_slice() {
+            [input] => input.name.clone(),
+            inputs => bail!("the model takes {} inputs; an image model takes one", inputs.len()),
+        };
+        let precision = description.precision(precision);
         let precision =
             precision.map_err(|fault| anyhow!("--precision: `{}`: {fault}", artifact.display()))?;
-        let server = crate::app::open_server(config, server_options(config))?;
         let spec = SlotSpec {
             version_id: VersionId::new("local"),
             model_name: ModelName::parse(&item.name).unwrap_or_else(|_| local_name()),
@@ -143,21 +176,29 @@ impl LocalModel {
             path: artifact,
             precision,
         };
-        let slot = server.load(spec).await?;
-        let mut version = server.runtime().version.to_string();
-        if precision == Precision::Bf16 {
-            version.push_str(", bf16");
-        }
-        let runtime = (server.runtime().name.to_string(), version);
-        Ok(Self { input_name: single_input(&slot)?, slot, artifact_sha256, runtime })
+        let (config, handle) = (config.clone(), Handle::current());
+        let load = move || handle.block_on(load(&config, spec)).map_err(|error| LoadFault(Arc::new(error)));
+        Ok(Self { loaded: Soon::begin(load), input_name, artifact_sha256 })
     }
 
     fn run(&self, tensor: Tensor) -> Result<Tensor, RunFault> {
+        let Loaded { slot, .. } = self.loaded.get().map_err(RunFault::new)?;
         let inputs = [NamedTensor { name: self.input_name.clone(), tensor }];
-        let outputs = self.slot.run_blocking(&inputs).map_err(RunFault::new)?;
+        let outputs = slot.run_blocking(&inputs).map_err(RunFault::new)?;
         let first = outputs.into_iter().next();
         first.map(|output| output.tensor).ok_or_else(|| RunFault::new("the model gave no output"))
     }
+}
+
+async fn load(config: &Config, spec: SlotSpec) -> anyhow::Result<Loaded> {
+    let precision = spec.precision;
+    let server = crate::app::open_server(config, server_options(config))?;
+    let slot = server.load(spec).await?;
+    let mut version = server.runtime().version.to_string();
+    if precision == Precision::Bf16 {
+        version.push_str(", bf16");
+    }
+    Ok(Loaded { slot, runtime: (server.runtime().name.to_string(), version) })
 }
 
 /// What is run together is decided by the pipeline, and its first tiles are trial enough.
@@ -194,13 +235,6 @@ fn runnable_asset(item: &ModelItem, item_path: &Path) -> anyhow::Result<(std::pa
             path.display()
         ),
         _ => Ok((path, digest)),
-    }
-}
-
-fn single_input(slot: &Arc<Slot>) -> anyhow::Result<String> {
-    match slot.signature().inputs.as_slice() {
-        [input] => Ok(input.name.clone()),
-        inputs => bail!("the model takes {} inputs; an image model takes one", inputs.len()),
     }
 }
 

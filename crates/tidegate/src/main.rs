@@ -18,6 +18,7 @@ mod local;
 mod logging;
 mod remedies;
 mod scenes;
+mod soon;
 mod webhooks;
 
 use std::process::ExitCode;

@@ -1,10 +1,11 @@
 //! Opening a scene: where its bytes are, what format they have, where on Earth it lies.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use tidegate_core::Sha256Digest;
@@ -14,12 +15,13 @@ use tidegate_geo::raster::{
     world_file_names,
 };
 use tidegate_geo::scene::{AssumedCrs, Projection, UnnamedCrs};
-use tidegate_geo::{CrsUnit, ImageLimits};
+use tidegate_geo::{CrsUnit, ImageError, ImageLimits};
 use tidegate_store::{Redirects, RemoteFile};
 use tokio::runtime::Handle;
 use url::Url;
 
 use crate::config::Config;
+use crate::soon::Soon;
 
 /// A scene, ready to be read.
 pub struct Scene {
@@ -32,7 +34,7 @@ pub struct Scene {
 /// Where a scene's bytes are.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    File(PathBuf),
+    File(PathBuf, Stamp),
     /// Bytes whose digest is known, wherever they are.
     Known(Sha256Digest),
     /// Elsewhere, by address, size and version.
@@ -40,16 +42,40 @@ pub enum Origin {
 }
 
 /// Tells a scene from every other one, and from an earlier state of itself.
+#[derive(Clone)]
 pub struct Mark {
     pub identity: String,
     pub sha256: Option<Sha256Digest>,
 }
 
+/// A mark that may not be there yet.
+pub type Marking = Soon<Result<Mark, ImageError>>;
+
+/// What the system says of a file: another one when it was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    size_bytes: u64,
+    modified: SystemTime,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> std::io::Result<Self> {
+        Ok(Self { size_bytes: metadata.len(), modified: metadata.modified()? })
+    }
+}
+
 impl Origin {
-    /// Reads a file as a whole, for its digest: blocks.
-    pub fn mark(&self) -> anyhow::Result<Mark> {
+    /// Reads a file as a whole, for its digest: blocks. That must be the file that was opened: pixels of it may have been
+    /// read already.
+    pub fn mark(&self) -> Result<Mark, ImageError> {
         let sha256 = match self {
-            Self::File(path) => digest(path)?,
+            Self::File(path, stamp) => match digest(path) {
+                Ok((sha256, now)) if now == *stamp => sha256,
+                Ok(_) => {
+                    return Err(ImageError::Unreadable { what: "it changes while it is read".to_owned() });
+                }
+                Err(error) => return Err(ImageError::Unreadable { what: error.to_string() }),
+            },
             Self::Known(sha256) => sha256.clone(),
             Self::Elsewhere(identity) => return Ok(Mark { identity: identity.clone(), sha256: None }),
         };
@@ -114,7 +140,9 @@ pub fn open_file(
     assumed: Option<AssumedCrs>,
     limits: &ImageLimits,
 ) -> anyhow::Result<Option<Scene>> {
-    let source = FileSource::open(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    let unreadable = || format!("failed to read `{}`", path.display());
+    let stamp = std::fs::metadata(path).and_then(|metadata| Stamp::of(&metadata)).with_context(unreadable)?;
+    let source = FileSource::open(path).with_context(unreadable)?;
     let raster: Box<dyn Raster> = if is_tiff(path)? {
         let mut raster = TiffRaster::open(Arc::new(source))?;
         let RasterInfo { width, height, .. } = *raster.info();
@@ -131,7 +159,7 @@ pub fn open_file(
         Box::new(MemoryRaster::new(image, placed(Georeference::of_transform(transform), assumed)?))
     };
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(Some(Scene { raster, name, origin: Origin::File(path.to_owned()) }))
+    Ok(Some(Scene { raster, name, origin: Origin::File(path.to_owned(), stamp) }))
 }
 
 fn is_tiff(path: &Path) -> anyhow::Result<bool> {
@@ -163,15 +191,47 @@ fn placed(mut georeference: Georeference, assumed: Option<AssumedCrs>) -> Result
     Ok(georeference)
 }
 
-fn digest(path: &Path) -> anyhow::Result<Sha256Digest> {
+/// With what the system says of the file afterwards.
+fn digest(path: &Path) -> std::io::Result<(Sha256Digest, Stamp)> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256Hasher::default();
     let mut buffer = vec![0; 1 << 20];
     loop {
         let n_bytes = file.read(&mut buffer)?;
         if n_bytes == 0 {
-            return Ok(hasher.finish());
+            return Ok((hasher.finish(), Stamp::of(&file.metadata()?)?));
         }
         hasher.update(&buffer[..n_bytes]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_once_it_was_opened_has_no_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scene.tif");
+        let example =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/refugee-camp/sample-scene.tif");
+        std::fs::copy(example, &path).unwrap();
+        let open = || open_file(&path, None, &ImageLimits::default()).unwrap().unwrap().origin;
+        let refuses = |origin: &Origin| origin.mark().err().unwrap().to_string().contains("it changes while");
+
+        let origin = open();
+        let mark = origin.mark().unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(refuses(&origin), "written to, of the same size");
+        let origin = open();
+        assert_eq!(origin.mark().unwrap().identity, mark.identity);
+        File::options().append(true).open(&path).unwrap().write_all(&[0]).unwrap();
+        assert!(refuses(&origin), "longer");
+        let origin = open();
+        assert_ne!(origin.mark().unwrap().identity, mark.identity);
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(origin.mark().err().unwrap(), ImageError::Unreadable { .. }));
     }
 }

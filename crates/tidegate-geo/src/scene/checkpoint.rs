@@ -10,8 +10,9 @@ use tidegate_core::Sha256Digest;
 use super::cog::TILE;
 use super::spool::TileSpool;
 use super::{Begin, SceneError, SceneFile, SceneJob, cog, ground};
-use crate::segment::Block;
+use crate::image::ImageError;
 use crate::segment::pipeline::PassReport;
+use crate::segment::{Block, SegmentError};
 
 /// Where everything is until it is finished, inside the output folder.
 const NAME: &str = ".tidegate-unfinished";
@@ -25,9 +26,11 @@ pub(super) struct Begun {
 }
 
 /// Spools that blocks are appended to.
-pub(super) struct Workshop {
+pub(super) struct Workshop<'a> {
+    job: &'a SceneJob<'a>,
     folder: Folder,
-    fingerprint: Fingerprint,
+    /// `None` until it was needed.
+    fingerprint: Option<Fingerprint>,
     n_blocks: usize,
     total_blocks: usize,
     mask: TileSpool,
@@ -43,6 +46,7 @@ pub(super) struct Folder(PathBuf);
 pub(super) enum OpenError {
     Unfinished { done: usize, total: usize },
     Changed { what: Ingredient },
+    Source(ImageError),
     Io(io::Error),
 }
 
@@ -92,79 +96,77 @@ struct Checkpoint {
     report: PassReport,
 }
 
-impl Workshop {
+impl<'a> Workshop<'a> {
     /// Begins, or goes on where an earlier run was cut off.
-    pub fn open(job: &SceneJob<'_>, total_blocks: usize) -> Result<(Self, Begun), OpenError> {
+    pub fn open(job: &'a SceneJob<'a>, total_blocks: usize) -> Result<(Self, Begun), OpenError> {
         let folder = job.folder.join(NAME);
-        let fingerprint = Fingerprint::of(job);
-        let found = read(&folder.join(CHECKPOINT))?.filter(|found| found.is_backed(&folder, job));
-        let checkpoint = match (job.begin, found) {
-            (Begin::Carefully, Some(found)) if found.fingerprint == fingerprint && found.n_blocks > 0 => {
-                return Err(OpenError::Unfinished { done: found.n_blocks, total: found.total_blocks });
+        let found = find(job, &folder)?;
+        if found.is_none() {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
             }
-            (Begin::Resume, Some(found)) => {
-                if let Some(what) = found.fingerprint.difference(&fingerprint) {
-                    return Err(OpenError::Changed { what });
-                }
-                found
-            }
-            _ => {
-                match fs::remove_dir_all(&folder) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-                    _ => {}
-                }
-                Checkpoint {
-                    fingerprint: fingerprint.clone(),
-                    n_blocks: 0,
-                    total_blocks,
-                    mask_bytes: 0,
-                    confidence_bytes: 0,
-                    probability_bytes: 0,
-                    report: PassReport::default(),
-                }
-            }
-        };
+        }
         fs::create_dir_all(&folder)?;
-        let spool = |name: &str, length| TileSpool::open(&folder.join(name), length);
+        let spool = |name: &str, length: fn(&Checkpoint) -> u64| {
+            TileSpool::open(&folder.join(name), found.as_ref().map_or(0, length))
+        };
+        let begun = found
+            .as_ref()
+            .map_or(Begun::default(), |found| Begun { n_blocks: found.n_blocks, report: found.report });
         let workshop = Self {
-            mask: spool(MASK, checkpoint.mask_bytes)?,
-            confidence: spool(CONFIDENCE, checkpoint.confidence_bytes)?,
+            mask: spool(MASK, |found| found.mask_bytes)?,
+            confidence: spool(CONFIDENCE, |found| found.confidence_bytes)?,
             probability: match job.options.probability {
-                true => Some(spool(PROBABILITY, checkpoint.probability_bytes)?),
+                true => Some(spool(PROBABILITY, |found| found.probability_bytes)?),
                 false => None,
             },
-            fingerprint,
-            n_blocks: checkpoint.n_blocks,
+            job,
+            fingerprint: found.map(|found| found.fingerprint),
+            n_blocks: begun.n_blocks,
             total_blocks,
             folder: Folder(folder),
         };
-        Ok((workshop, Begun { n_blocks: checkpoint.n_blocks, report: checkpoint.report }))
+        Ok((workshop, begun))
     }
 
     pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
-    /// Appends a block and makes it count.
-    pub fn keep(&mut self, block: &Block, report: &PassReport) -> io::Result<()> {
+    /// Appends a block and makes it count. The first one waits until it is known what the scene is.
+    pub fn keep(&mut self, block: &Block, report: &PassReport) -> Result<(), SegmentError> {
+        self.append(block).map_err(SegmentError::Keep)?;
+        let fingerprint = match self.fingerprint.take() {
+            Some(fingerprint) => fingerprint,
+            None => Fingerprint::of(self.job).map_err(SegmentError::Read)?,
+        };
+        self.n_blocks += 1;
+        let noted = self.note(&fingerprint, report);
+        self.fingerprint = Some(fingerprint);
+        noted.map_err(SegmentError::Keep)
+    }
+
+    fn append(&mut self, block: &Block) -> io::Result<()> {
         cog::append_tile_row(&mut self.mask, &block.mask, block.width)?;
         self.confidence.append_rows(&block.confidence, block.width)?;
-        let mut probability_bytes = 0;
         if let (Some(spool), Some(channels)) = (&mut self.probability, &block.probabilities) {
             for channel in channels {
                 cog::append_tile_row(spool, channel, block.width)?;
             }
-            probability_bytes = spool.sync()?;
         }
-        let (mask_bytes, confidence_bytes) = (self.mask.sync()?, self.confidence.sync()?);
-        self.n_blocks += 1;
+        Ok(())
+    }
+
+    /// Brings the spools to the disk and says how far they go.
+    fn note(&mut self, fingerprint: &Fingerprint, report: &PassReport) -> io::Result<()> {
         let checkpoint = Checkpoint {
-            fingerprint: self.fingerprint.clone(),
+            fingerprint: fingerprint.clone(),
             n_blocks: self.n_blocks,
             total_blocks: self.total_blocks,
-            mask_bytes,
-            confidence_bytes,
-            probability_bytes,
+            mask_bytes: self.mask.sync()?,
+            confidence_bytes: self.confidence.sync()?,
+            probability_bytes: self.probability.as_mut().map_or(Ok(0), TileSpool::sync)?,
             report: *report,
         };
         write(&self.folder.file(CHECKPOINT), &serde_json::to_vec(&checkpoint)?)
@@ -226,13 +228,13 @@ impl Folder {
 }
 
 impl Fingerprint {
-    fn of(job: &SceneJob<'_>) -> Self {
+    fn of(job: &SceneJob<'_>) -> Result<Self, ImageError> {
         let info = job.raster.info();
         let segment = &job.options.segment;
         let digest = |text: String| Sha256Digest::of(text.as_bytes()).to_string();
         let area = job.area.map(|area| digest(format!("{area:?}")));
         let entries = [
-            (Ingredient::Identity, job.identity.to_owned()),
+            (Ingredient::Identity, (job.identity)()?),
             (Ingredient::Size, format!("{} x {}", info.width, info.height)),
             (Ingredient::Item, digest(format!("{:?}", job.item))),
             (Ingredient::Gsd, format!("{:?}", segment.gsd_m)),
@@ -242,7 +244,7 @@ impl Fingerprint {
             (Ingredient::Area, area.unwrap_or_default()),
             (Ingredient::Release, env!("CARGO_PKG_VERSION").to_owned()),
         ];
-        Self(entries.to_vec())
+        Ok(Self(entries.to_vec()))
     }
 
     /// What is not the same.
@@ -272,6 +274,21 @@ impl Checkpoint {
             *n_bytes == 0 || fs::metadata(folder.join(name)).is_ok_and(|file| file.len() >= *n_bytes)
         };
         files.iter().all(has)
+    }
+}
+
+/// What there is to go on with. Where there is nothing, nobody waits until it is known what the scene is.
+fn find(job: &SceneJob<'_>, folder: &Path) -> Result<Option<Checkpoint>, OpenError> {
+    let found = read(&folder.join(CHECKPOINT))?.filter(|found| found.is_backed(folder, job));
+    let Some(found) = found.filter(|_| job.begin != Begin::Afresh) else { return Ok(None) };
+    let difference = found.fingerprint.difference(&Fingerprint::of(job).map_err(OpenError::Source)?);
+    match (job.begin, difference) {
+        (Begin::Resume, None) => Ok(Some(found)),
+        (Begin::Resume, Some(what)) => Err(OpenError::Changed { what }),
+        (Begin::Carefully, None) if found.n_blocks > 0 => {
+            Err(OpenError::Unfinished { done: found.n_blocks, total: found.total_blocks })
+        }
+        (Begin::Carefully | Begin::Afresh, _) => Ok(None),
     }
 }
 
@@ -305,6 +322,7 @@ impl OpenError {
         match self {
             Self::Unfinished { done, total } => SceneError::Unfinished { folder, done, total },
             Self::Changed { what } => SceneError::Changed { folder, what },
+            Self::Source(error) => SceneError::of_source(error),
             Self::Io(source) => SceneError::Write { folder, resumable: false, source },
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub fn new(job: &SceneJob<'_>, workshop: &Workshop, begun: &Begun) -> io::Result<Self> {
+    pub fn new(job: &SceneJob<'_>, workshop: &Workshop<'_>, begun: &Begun) -> io::Result<Self> {
         let info = job.raster.info();
         let shrink = shrink(info.width, info.height);
         let first_row = begun.n_blocks * TILE;

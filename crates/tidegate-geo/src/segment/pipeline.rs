@@ -24,6 +24,9 @@ use crate::stac_mlm::ModelItem;
 /// Runs a model on one batch; called from several threads at once.
 pub type RunTile<'a> = dyn Fn(Tensor) -> Result<Tensor, RunFault> + Sync + 'a;
 
+/// Returns once tiles can be run; asked by every worker, before every batch.
+pub type Ready<'a> = dyn Fn() -> Result<(), RunFault> + Sync + 'a;
+
 /// One pass over a raster.
 pub(crate) struct Pass<'a> {
     pub raster: &'a dyn Raster,
@@ -37,6 +40,7 @@ pub(crate) struct Pass<'a> {
     pub first_block: usize,
     /// Rows of tiles before it are counted already.
     pub first_counted_row: usize,
+    pub ready: &'a Ready<'a>,
     pub stop: &'a AtomicBool,
 }
 
@@ -263,6 +267,7 @@ impl Pass<'_> {
         run: &RunTile<'_>,
         clocks: &Clocks,
     ) -> Result<Maps, SegmentError> {
+        (self.ready)().map_err(SegmentError::Run)?;
         let (width, height) = (self.item.input.width, self.item.input.height);
         let run_once = |orientation| {
             let tensor = maker.tensor(&job.strip, &job.tiles, orientation);

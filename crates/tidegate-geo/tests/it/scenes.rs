@@ -1,6 +1,7 @@
 //! Scenes: the files are what the whole image would give, whatever the threads, batches and interruptions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,12 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_core::{Sha256Digest, Tensor, Timestamp};
-use tidegate_geo::raster::{FileSource, MemoryRaster, Raster, Samples, Strip, TiffRaster};
+use tidegate_geo::raster::{FileSource, MemoryRaster, Raster, RasterInfo, Samples, Strip, TiffRaster};
 use tidegate_geo::scene::{
     AreaOfInterest, Begin, Remedy, SceneError, SceneJob, SceneOptions, SceneProvenance, SceneReport,
     VectorFormat, predict_scene, write_item,
 };
-use tidegate_geo::{CrsUnit, GeoReference, Image, ModelItem, RunFault, SegmentOptions};
+use tidegate_geo::{
+    CrsUnit, GeoReference, Image, ImageError, ModelItem, RunFault, SegmentError, SegmentOptions,
+};
 
 use crate::support::{image, item_json, pixel_model, python, reddish, segment_by_pixel, test_data};
 
@@ -44,6 +47,10 @@ struct Run<'a> {
     area: Option<AreaOfInterest>,
     /// The run of a tile after which everything stops.
     stop_after: usize,
+    /// Tiles that were run, by all runs.
+    n_runs: AtomicUsize,
+    identity: &'a (dyn Fn() -> Result<String, ImageError> + Sync),
+    ready: &'a (dyn Fn() -> Result<(), RunFault> + Sync),
 }
 
 impl<'a> Run<'a> {
@@ -53,7 +60,16 @@ impl<'a> Run<'a> {
             vectors: VectorFormat::ALL.to_vec(),
             ..SceneOptions::default()
         };
-        Self { raster, item, options, area: None, stop_after: usize::MAX }
+        Self {
+            raster,
+            item,
+            options,
+            area: None,
+            stop_after: usize::MAX,
+            n_runs: AtomicUsize::new(0),
+            identity: &|| Ok("a scene and a model".to_owned()),
+            ready: &|| Ok(()),
+        }
     }
 
     fn predict(&self, folder: &Path, begin: Begin) -> Result<SceneReport, SceneError> {
@@ -62,14 +78,15 @@ impl<'a> Run<'a> {
             item: self.item,
             options: &self.options,
             area: self.area.as_ref(),
-            identity: "a scene and a model",
+            identity: self.identity,
+            ready: self.ready,
             created_at: Timestamp::UNIX_EPOCH,
             folder,
             begin,
         };
-        let (stop, n_runs) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (stop, before) = (AtomicBool::new(false), self.n_runs.load(Ordering::Relaxed));
         let run = |tensor: Tensor| {
-            if n_runs.fetch_add(1, Ordering::Relaxed) + 1 >= self.stop_after {
+            if self.n_runs.fetch_add(1, Ordering::Relaxed) - before + 1 >= self.stop_after {
                 stop.store(true, Ordering::Relaxed);
             }
             Ok::<_, RunFault>(pixel_model(&tensor, &[reddish]))
@@ -224,6 +241,98 @@ fn a_run_is_resumed_only_as_what_it_was() {
     let error = run.predict(folder.path(), Begin::Resume).unwrap_err();
     assert!(error.to_string().contains("another item of the model"), "{error}");
     run.predict(folder.path(), Begin::Afresh).unwrap();
+}
+
+/// Another scene, or the same one changed: nothing of what was done is used, and nothing of it is touched.
+#[test]
+fn a_run_of_another_scene_is_neither_gone_on_with_nor_spoilt() {
+    let image = scene(70, 1200);
+    let (raster, item) = (MemoryRaster::of_image(&image), item_of_gsd(32, 0.5));
+    let folder = tempfile::tempdir().unwrap();
+    let unfinished = folder.path().join(".tidegate-unfinished");
+    let mut run = Run::new(&raster, &item);
+    run.options.segment.batch = 1;
+    run.stop_after = 200;
+    assert!(matches!(run.predict(folder.path(), Begin::Carefully), Err(SceneError::Stopped)));
+    let kept = contents(&unfinished);
+    let mut other = Run::new(&raster, &item);
+    other.options.segment.batch = 1;
+    other.identity = &|| Ok("another scene".to_owned());
+    let error = other.predict(folder.path(), Begin::Resume).unwrap_err();
+    assert!(error.to_string().contains("another scene, model or runtime"), "{error}");
+    // Nor where nobody can tell which scene it is.
+    other.identity = &|| Err(ImageError::Unreadable { what: "the disk is gone".to_owned() });
+    let error = other.predict(folder.path(), Begin::Resume).unwrap_err();
+    assert_eq!(error.remedy(), Some(Remedy::Resume), "{error}");
+    assert_eq!(other.n_runs.load(Ordering::Relaxed), 0, "tiles were run for nothing");
+    assert!(contents(&unfinished) == kept);
+    run.stop_after = usize::MAX;
+    assert!(run.predict(folder.path(), Begin::Resume).unwrap().n_resumed_tiles > 0);
+}
+
+/// To hash a scene takes a while, in which tiles can be run: only a checkpoint needs to say which scene it is of.
+#[test]
+fn tiles_are_run_before_it_is_known_which_scene_it_is() {
+    let image = scene(70, 1200);
+    let (raster, item) = (MemoryRaster::of_image(&image), item_of_gsd(32, 0.5));
+    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Run::new(&raster, &item).predict(whole.path(), Begin::Carefully).unwrap();
+    let n_batches = AtomicUsize::new(0);
+    let identity = || {
+        assert!(n_batches.load(Ordering::Relaxed) > 0, "asked before a tile was run");
+        // As of a file that somebody writes to.
+        Err(ImageError::Unreadable { what: "it changes while it is read".to_owned() })
+    };
+    let ready = || {
+        n_batches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let mut run = Run::new(&raster, &item);
+    (run.identity, run.ready) = (&identity, &ready);
+    let error = run.predict(folder.path(), Begin::Carefully).unwrap_err();
+    assert!(error.to_string().contains("it changes while it is read"), "{error}");
+    assert!(contents_or_nothing(folder.path()).is_empty());
+    // What was done counts for nothing.
+    let report = Run::new(&raster, &item).predict(folder.path(), Begin::Resume).unwrap();
+    assert_eq!(report.n_resumed_tiles, 0);
+    assert!(contents(folder.path()) == contents(whole.path()));
+}
+
+#[test]
+fn the_first_strip_is_read_while_the_model_loads() {
+    struct Watched<'a>(MemoryRaster<'a>, AtomicUsize);
+    impl Raster for Watched<'_> {
+        fn info(&self) -> &RasterInfo {
+            self.0.info()
+        }
+        fn n_strips(&self) -> usize {
+            self.0.n_strips()
+        }
+        fn strip_rows(&self, strip: usize) -> Range<usize> {
+            self.0.strip_rows(strip)
+        }
+        fn read_into(&self, strip: usize, bands: &[usize], target: &mut Strip) -> Result<(), ImageError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.read_into(strip, bands, target)
+        }
+    }
+    let (image, item) = (scene(70, 600), item_of_gsd(32, 0.5));
+    let raster = Watched(MemoryRaster::of_image(&image), AtomicUsize::new(0));
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::new(&raster, &item);
+    let ready = || {
+        assert!(raster.1.load(Ordering::Relaxed) > 0, "asked before a strip was read");
+        Ok(())
+    };
+    run.ready = &ready;
+    run.predict(folder.path(), Begin::Carefully).unwrap();
+
+    // A model that cannot be loaded has run nothing, and nothing was kept.
+    run.ready = &|| Err(RunFault::new("no such model"));
+    let folder = tempfile::tempdir().unwrap();
+    let error = run.predict(folder.path(), Begin::Carefully).unwrap_err();
+    assert!(matches!(&error, SceneError::Segment(SegmentError::Run(_))), "{error}");
+    assert!(contents_or_nothing(folder.path()).is_empty());
 }
 
 /// What a power cut, or somebody who tidies up, has taken is made again.

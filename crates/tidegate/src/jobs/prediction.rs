@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::Runner;
 use super::fault::JobFault;
-use crate::scenes::{self, Mark, Origin, Scene};
+use crate::scenes::{self, Mark, Marking, Origin, Scene};
 
 /// What the blocking thread needs.
 pub struct Prediction {
@@ -47,15 +47,13 @@ impl Prediction {
     /// What came of it, and why an earlier attempt's work was thrown away, where it was.
     pub fn run(&self) -> (Option<String>, Result<Predicted, JobFault>) {
         let opened = Handle::current().block_on(self.open());
-        let prepared = opened.and_then(|scene| {
-            let area = self.area(&scene)?;
-            let mark = scene.origin.mark().map_err(|error| JobFault::of_source(&error))?;
-            Ok((scene, area, mark))
-        });
-        let (scene, area, mark) = match prepared {
+        let prepared = opened.and_then(|scene| self.area(&scene).map(|area| (scene, area)));
+        let (scene, area) = match prepared {
             Ok(prepared) => prepared,
             Err(fault) => return (None, Err(fault)),
         };
+        let origin = scene.origin.clone();
+        let mark = Marking::begin(move || origin.mark());
         let predict = |begin| self.predict((&scene, &mark), area.as_ref(), begin);
         let (why, outcome) = match predict(Begin::Resume) {
             Err(SceneError::Changed { what, .. }) => {
@@ -65,7 +63,7 @@ impl Prediction {
             outcome => (None, outcome),
         };
         let outcome = outcome.map_err(|error| self.fault(error));
-        (why, outcome.and_then(|report| self.finish((&scene, mark), report)))
+        (why, outcome.and_then(|report| self.finish((&scene, &mark), report)))
     }
 
     fn area(&self, scene: &Scene) -> Result<Option<AreaOfInterest>, JobFault> {
@@ -110,20 +108,25 @@ impl Prediction {
 
     fn predict(
         &self,
-        (scene, mark): (&Scene, &Mark),
+        (scene, mark): (&Scene, &Marking),
         area: Option<&AreaOfInterest>,
         begin: Begin,
     ) -> Result<SceneReport, SceneError> {
         let settings = &self.runner.settings;
         let options = self.raster_job.options.scene_options(settings.threads, settings.max_memory_bytes);
         let (runtime, version) = self.runtime();
-        let identity = format!("{}; {}; {runtime} {version}", mark.identity, self.artifact_sha256);
+        let identity = || {
+            let Mark { identity, .. } = mark.get()?;
+            Ok(format!("{identity}; {}; {runtime} {version}", self.artifact_sha256))
+        };
         let job = SceneJob {
             raster: &*scene.raster,
             item: &self.item,
             options: &options,
             area,
             identity: &identity,
+            // The slot is loaded.
+            ready: &|| Ok(()),
             created_at: self.created_at,
             folder: &self.output,
             begin,
@@ -151,7 +154,12 @@ impl Prediction {
         if self.stop.load(Ordering::Relaxed) { JobFault::Stopped } else { JobFault::of_scene(error) }
     }
 
-    fn finish(&self, (scene, mark): (&Scene, Mark), mut report: SceneReport) -> Result<Predicted, JobFault> {
+    fn finish(
+        &self,
+        (scene, mark): (&Scene, &Marking),
+        mut report: SceneReport,
+    ) -> Result<Predicted, JobFault> {
+        let mark = mark.get().map_err(|error| JobFault::of_source(&error.into()))?;
         let (runtime, version) = self.runtime();
         let provenance = SceneProvenance {
             scene: scene.name.clone(),
